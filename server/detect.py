@@ -43,6 +43,8 @@ class Detector(Protocol):
     """What stage 1 needs from a model."""
 
     name: str
+    usual_threshold: float
+    """The score, 0..1, from which this model's boxes are worth keeping."""
     calls: Counter[str]
 
     def score(
@@ -121,7 +123,6 @@ def detect(
     categories: Sequence[str],
     *,
     settings: DetectSettings,
-    threshold: float,
 ) -> list[tuple[Detection, ...]]:
     """Boxes of each image, best first.
 
@@ -130,7 +131,6 @@ def detect(
         images: equally sized model images.
         categories: as ``parse_prompt`` gives them.
         settings: how to choose.
-        threshold: least score, 0..1, already resolved against the model's usual value.
 
     Returns:
         One tuple per image, ordered by falling score, then from left to right.
@@ -141,6 +141,7 @@ def detect(
         answers = detector.score(images, categories)
     else:
         answers = _join([detector.score(images, [category]) for category in categories])
+    threshold = detector.usual_threshold if settings.threshold is None else settings.threshold
     return [
         _choose(answer, categories, threshold=threshold, suppress_iou=settings.suppress_iou)
         for answer in answers
