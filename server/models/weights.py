@@ -1,0 +1,81 @@
+"""Putting weights into a network, strictly: every tensor has its place and every place its tensor.
+
+A weight file that does not fit would otherwise give a random network that runs without a word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from server.errors import ModelError
+
+Built = TypeVar("Built")
+
+
+def load_strict(network: nn.Module, state: Mapping[str, torch.Tensor], *, source: str) -> None:
+    """Copy weights into a network and leave no tensor of either side over.
+
+    Args:
+        network: receives the weights, in its own number format.
+        state: tensors by the network's own keys.
+        source: how the message names the weights, for example a model name or a path.
+
+    Raises:
+        ModelError: a key is missing or unexpected, or a tensor has another shape; names it.
+    """
+    wanted = network.state_dict()
+    missing = [key for key in wanted if key not in state]
+    unexpected = [key for key in state if key not in wanted]
+    reshaped = [
+        f"{key} (expected {tuple(wanted[key].shape)}, found {tuple(state[key].shape)})"
+        for key in wanted
+        if key in state and wanted[key].shape != state[key].shape
+    ]
+    problems = [
+        f"{word} {_first(keys)}"
+        for word, keys in (
+            ("missing:", missing),
+            ("unexpected:", unexpected),
+            ("other shape:", reshaped),
+        )
+        if keys
+    ]
+    if problems:
+        raise ModelError(
+            f"The weights {source} do not fit their network: {'; '.join(problems)}. Fetch the "
+            "model again, or choose the name that belongs to this file."
+        )
+    network.load_state_dict(dict(state))
+
+
+def state_sha256(network: nn.Module) -> str:
+    """A name for the weights in a network: sha256 over keys, shapes and values, as hex digits.
+
+    For networks that do not come from one file, whose own sha256 would serve.
+    """
+    digest = hashlib.sha256()
+    for key, tensor in sorted(network.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{key} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def build_without_init(build: Callable[[], Built]) -> Built:
+    """What ``build`` makes, with the random numbers of the process left as they were.
+
+    Building a network draws its first weights from torch's global generator; loading replaces
+    them, so nobody should notice.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return build()
+
+
+def _first(keys: list[str]) -> str:
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return ", ".join(keys[:3]) + more
