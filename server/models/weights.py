@@ -20,6 +20,8 @@ Built = TypeVar("Built")
 def load_strict(network: nn.Module, state: Mapping[str, torch.Tensor], *, source: str) -> None:
     """Copy weights into a network and leave no tensor of either side over.
 
+    A tensor the network uses under several keys may be stored once or under each of them.
+
     Args:
         network: receives the weights, in its own number format.
         state: tensors by the network's own keys.
@@ -29,7 +31,10 @@ def load_strict(network: nn.Module, state: Mapping[str, torch.Tensor], *, source
         ModelError: a key is missing or unexpected, or a tensor has another shape; names it.
     """
     wanted = network.state_dict()
-    missing = [key for key in wanted if key not in state]
+    stored = {_place(tensor) for key, tensor in wanted.items() if key in state}
+    missing = [
+        key for key, tensor in wanted.items() if key not in state and _place(tensor) not in stored
+    ]
     unexpected = [key for key in state if key not in wanted]
     reshaped = [
         f"{key} (expected {tuple(wanted[key].shape)}, found {tuple(state[key].shape)})"
@@ -50,7 +55,7 @@ def load_strict(network: nn.Module, state: Mapping[str, torch.Tensor], *, source
             f"The weights {source} do not fit their network: {'; '.join(problems)}. Fetch the "
             "model again, or choose the name that belongs to this file."
         )
-    network.load_state_dict(dict(state))
+    network.load_state_dict(dict(state), strict=False)
 
 
 def state_sha256(network: nn.Module) -> str:
@@ -74,6 +79,11 @@ def build_without_init(build: Callable[[], Built]) -> Built:
     """
     with torch.random.fork_rng(devices=[]):
         return build()
+
+
+def _place(tensor: torch.Tensor) -> tuple[int, int]:
+    """Where a tensor lies in memory: equal for one tensor under two keys."""
+    return tensor.data_ptr(), tensor.numel()
 
 
 def _first(keys: list[str]) -> str:
