@@ -15,7 +15,7 @@ import math
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -24,32 +24,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from server.detect import BoxScores
-from server.errors import SettingsError
 from server.frames import ModelImage
 from server.models.caption import Caption, build_captions, span_scores
 from server.models.device import autocast, choose_device, smaller_batch
 from server.models.weights import build_without_init
 
-CONFIGS = {
-    "groundingdino-swin-t": "GroundingDINO_SwinT_OGC",
-    "groundingdino-swin-b": "GroundingDINO_SwinB_cfg",
-}
-"""Names of the official networks and the configurations the package brings for them."""
-
 SHORT_SIDE, LONGEST_SIDE = 800, 1333
 """The size the published weights belong to, in pixels of the resized image."""
 
-DEFAULT_THRESHOLD = 0.35
+USUAL_THRESHOLD = 0.35
 """The score of a box the authors use with the published weights."""
 
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _STD = np.array([0.229, 0.224, 0.225], np.float32)
-
-# In the published files, not in the network: a buffer of an old BERT, a table only training reads.
-_LEFT_OVER = ("bert.embeddings.position_ids", "label_enc.")
 
 _build_lock = threading.Lock()
 
@@ -77,20 +67,15 @@ def text_tower_from_config() -> Iterator[None]:
             get_tokenlizer.get_pretrained_language_model = original
 
 
-def build_groundingdino(name: str, *, text_folder: Path, **overrides: object) -> nn.Module:
+def build_groundingdino(config: str, *, text_folder: Path, **overrides: object) -> nn.Module:
     """An official network with random weights.
 
     Args:
-        name: a key of ``CONFIGS``.
+        config: a configuration of the package, for example ``GroundingDINO_SwinT_OGC``.
         text_folder: tokenizer files and ``config.json`` of the text tower; no weights needed.
-        overrides: values of the package's configuration, for smaller networks in tests.
-
-    Raises:
-        SettingsError: the name is unknown.
+        overrides: values of the configuration, for smaller networks in tests.
     """
-    if name not in CONFIGS:
-        raise SettingsError(f"GroundingDINO model {name!r} is unknown. Choose of: {_names()}.")
-    values = vars(importlib.import_module(f"groundingdino.config.{CONFIGS[name]}"))
+    values = vars(importlib.import_module(f"groundingdino.config.{config}"))
     arguments = SimpleNamespace(**{k: v for k, v in values.items() if not k.startswith("_")})
     vars(arguments).update(
         text_encoder_type=str(text_folder),
@@ -104,16 +89,6 @@ def build_groundingdino(name: str, *, text_folder: Path, **overrides: object) ->
 
         network: nn.Module = build_without_init(lambda: build_model(arguments))
     return network.eval()
-
-
-def official_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A published state dict by the network's own keys.
-
-    The files were saved from a distributed trainer (``module.`` before every key) and hold two
-    things the network no longer has.
-    """
-    plain = {key.removeprefix("module."): tensor for key, tensor in state.items()}
-    return {key: tensor for key, tensor in plain.items() if not key.startswith(_LEFT_OVER)}
 
 
 def repair_text_masks(network: nn.Module) -> None:
@@ -141,7 +116,7 @@ class GroundingDino:
     Attributes:
         name: the model's name, as written to reports.
         weights_sha256: which weights these are.
-        default_threshold: the score of a box that counts, if the user says nothing.
+        usual_threshold: the score of a box that counts, if the user says nothing.
         calls: calls of ``detector``; a batch of images is one call per caption.
         notes: what had to be changed on the way, for the report.
     """
@@ -155,7 +130,7 @@ class GroundingDino:
         device: str = "cpu",
         short_side: int = SHORT_SIDE,
         longest_side: int = LONGEST_SIDE,
-        default_threshold: float = DEFAULT_THRESHOLD,
+        usual_threshold: float = USUAL_THRESHOLD,
     ) -> None:
         """Wrap a network.
 
@@ -168,14 +143,14 @@ class GroundingDino:
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
             short_side: pixels the shorter side of an image is resized to.
             longest_side: pixels the longer side must not exceed.
-            default_threshold: 0..1.
+            usual_threshold: 0..1.
 
         Raises:
             SettingsError: the device does not exist.
         """
         self.name = name
         self.weights_sha256 = weights_sha256
-        self.default_threshold = default_threshold
+        self.usual_threshold = usual_threshold
         self.calls: Counter[str] = Counter()
         self.notes: list[str] = []
         self._device = choose_device(device)
@@ -307,7 +282,3 @@ def _corners(boxes: NDArray[np.float32], *, width: int, height: int) -> NDArray[
     centre, half = boxes[..., :2], boxes[..., 2:] / 2
     corners = np.concatenate([centre - half, centre + half], axis=-1).clip(0, 1)
     return np.asarray(corners * np.array([width, height, width, height]), np.float32)
-
-
-def _names() -> str:
-    return ", ".join(CONFIGS)

@@ -31,15 +31,7 @@ from server.models.device import autocast, choose_device, smaller_batch
 from server.models.weights import build_without_init
 from server.segment import Features, SegmentPrompt
 
-CONFIGS = {
-    "sam2.1-tiny": "sam2.1_hiera_t.yaml",
-    "sam2.1-small": "sam2.1_hiera_s.yaml",
-    "sam2.1-base-plus": "sam2.1_hiera_b+.yaml",
-    "sam2.1-large": "sam2.1_hiera_l.yaml",
-}
-"""Names of the official networks and the configurations the package brings for them."""
-
-MAX_OBJECTS_PER_BATCH = 16
+OBJECTS_PER_BATCH = 16
 
 # The normalisation every SAM 2 was trained with, RGB 0..1.
 _MEAN = (0.485, 0.456, 0.406)
@@ -57,27 +49,20 @@ _ENDLESS = 1 << 30
 Answer = TypeVar("Answer")
 
 
-def build_sam2(name: str, *, image_size: int = 1024) -> nn.Module:
+def build_sam2(config: str, *, image_size: int = 1024) -> nn.Module:
     """An official network with random weights, set up as the official predictors set it up.
 
     Args:
-        name: a key of ``CONFIGS``.
+        config: a file of the package, for example ``configs/sam2.1/sam2.1_hiera_t.yaml``.
         image_size: side of the square the network sees, a multiple of 32; the published weights
             belong to 1024.
-
-    Raises:
-        SettingsError: the name is unknown.
     """
-    if name not in CONFIGS:
-        raise SettingsError(
-            f"SAM 2 model {name!r} is unknown. Choose one of: {', '.join(CONFIGS)}."
-        )
     import sam2
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     # The file is read directly: hydra's own search path is a global of the process.
-    config = OmegaConf.load(Path(sam2.__path__[0]) / "configs" / "sam2.1" / CONFIGS[name]).model
+    network_config = OmegaConf.load(Path(sam2.__path__[0]) / config).model
     overrides = {
         "image_size": image_size,
         # What the official builder calls post-processing: fall back to the best of three masks
@@ -92,7 +77,9 @@ def build_sam2(name: str, *, image_size: int = 1024) -> nn.Module:
     grid = [image_size // 16] * 2  # else the rotary table is computed again in every call
     attention = {key: {"feat_sizes": grid} for key in ("self_attention", "cross_attention")}
     overrides["memory_attention"] = {"layer": attention}
-    network: nn.Module = build_without_init(lambda: instantiate(OmegaConf.merge(config, overrides)))
+    network: nn.Module = build_without_init(
+        lambda: instantiate(OmegaConf.merge(network_config, overrides))
+    )
     return network.eval()
 
 
@@ -127,7 +114,7 @@ class Sam2:
         name: str,
         weights_sha256: str,
         device: str = "cpu",
-        max_objects_per_batch: int = MAX_OBJECTS_PER_BATCH,
+        objects_per_batch: int = OBJECTS_PER_BATCH,
         compiled: bool = False,
     ) -> None:
         """Wrap a network.
@@ -137,17 +124,15 @@ class Sam2:
             name: of the model.
             weights_sha256: of its weights.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-            max_objects_per_batch: objects computed at once, lowered when memory runs out.
+            objects_per_batch: objects computed at once, lowered when memory runs out.
             compiled: let torch compile the image encoder and the memory attention; the first
                 frames are slow, see ``warm_up``.
 
         Raises:
             SettingsError: the device does not exist, or the batch is smaller than one object.
         """
-        if max_objects_per_batch < 1:
-            raise SettingsError(
-                f"Objects per batch must be at least 1, not {max_objects_per_batch}."
-            )
+        if objects_per_batch < 1:
+            raise SettingsError(f"Objects per batch must be at least 1, not {objects_per_batch}.")
         self.name = name
         self.weights_sha256 = weights_sha256
         self.calls: Counter[str] = Counter()
@@ -155,7 +140,7 @@ class Sam2:
         self._engine = _Engine(
             network,
             device=choose_device(device),
-            batch_size=max_objects_per_batch,
+            batch_size=objects_per_batch,
             calls=self.calls,
             notes=self.notes,
             compiled=compiled,
@@ -167,7 +152,7 @@ class Sam2:
         return self._engine.image_size
 
     @property
-    def max_objects_per_batch(self) -> int:
+    def objects_per_batch(self) -> int:
         """Objects computed at once; falls when memory runs out."""
         return self._engine.batch_size
 
