@@ -4,6 +4,7 @@
 """
 
 from server.frames.images import Box, PlateFormat
+from server.frames.mask import read_mask
 from server.frames.plate import ModelImage, Plate, PlateSettings, open_plate
 from server.frames.sequence import FrameRange, format_frames
 
@@ -16,4 +17,5 @@ __all__ = [
     "PlateSettings",
     "format_frames",
     "open_plate",
+    "read_mask",
 ]

@@ -115,7 +115,8 @@ class ColourPipeline:
             (H, W, 3) float32 display-referred sRGB, 0..1.
         """
         pixels = _without_surprises(pixels)
-        self._processor.applyRGB(pixels)
+        if not self._processor.isNoOp():
+            self._processor.applyRGB(pixels)
         pixels = _unit(pixels)
         if self._stops and not self._is_scene_referred:
             pixels = _unit(_srgb_encode(_srgb_decode(pixels) * np.float32(2.0**self._stops)))
@@ -179,11 +180,11 @@ class ColourConfig:
         self.is_builtin = chosen.startswith("ocio://")
         try:
             self._config = self._ocio.Config.CreateFromFile(chosen)
-        except self._ocio.Exception as error:
+        except (self._ocio.Exception, self._ocio.ExceptionMissingFile) as error:
             origin = "--ocio-config" if setting else "$OCIO"
             raise PlateError(
-                f"Expected an OCIO config at {chosen} ({origin}), but it cannot be read: "
-                f"{error}. Correct the path, or remove it to use the built-in ACES config.",
+                f"Expected an OCIO config at {chosen} ({origin}), found nothing readable: "
+                f"{_sentence(error)} Correct it, or leave it out for the built-in config.",
                 path=Path(chosen),
             ) from error
         self.name = f"ocio://{self._config.getName()}" if self.is_builtin else chosen
@@ -209,13 +210,17 @@ class ColourConfig:
             warning = (
                 f"The plate says {evidence}, which config {self.name} has no colour space for. "
             )
-        rule = self._config.getColorSpaceFromFilepath(str(path))
-        rule_space, rule_index = (rule[0], int(rule[1])) if isinstance(rule, tuple) else (rule, -1)
+        rule_space, rule_index = self._config.getColorSpaceFromFilepath(str(path))
         if not self._config.filepathOnlyMatchesDefaultRule(str(path)):
-            rule_name = self._config.getFileRules().getName(rule_index) if rule_index >= 0 else ""
-            return InputSpace(
-                self.space(rule_space), f"file rule {rule_name}".rstrip(), warning=warning.rstrip()
-            )
+            rule_name = self._config.getFileRules().getName(rule_index)
+            space = self.space(rule_space)
+            if self.is_builtin:
+                warning += (
+                    f"The plate does not say its colour space; it is taken as {space!r} by the "
+                    f"rule {rule_name!r} of the built-in config. Set the right one with "
+                    "--colorspace, or the site's config in $OCIO."
+                )
+            return InputSpace(space, f"file rule {rule_name}", warning=warning.rstrip())
         if not self.is_builtin and self._config.getColorSpace(rule_space) is not None:
             space, why = self.space(rule_space), f"default rule of {self.name}"
         elif picture.is_float:
@@ -362,10 +367,10 @@ class ColourConfig:
         try:
             processor = self._config.getProcessor(transform)
             return processor.createGroupTransform(), processor.getDefaultCPUProcessor()
-        except self._ocio.Exception as error:
+        except (self._ocio.Exception, self._ocio.ExceptionMissingFile) as error:
             raise PlateError(
-                f"Config {self.name} cannot convert the plate for the model: {error}. Choose "
-                "another --colorspace, --display or --view, or repair the config."
+                f"Config {self.name} cannot convert the plate for the model: {_sentence(error)} "
+                "Choose another --colorspace, --display or --view, or repair the config."
             ) from error
 
     def _equivalent(self, name: str) -> str | None:
@@ -430,13 +435,20 @@ def _metadata(picture: Picture) -> list[tuple[str, str]]:
 
 
 def _without_surprises(pixels: np.ndarray) -> np.ndarray:
-    np.nan_to_num(pixels, copy=False, nan=0.0, posinf=_LARGEST_HALF, neginf=-_LARGEST_HALF)
-    return np.clip(pixels, -_LARGEST_HALF, _LARGEST_HALF, out=pixels)
+    np.clip(pixels, -_LARGEST_HALF, _LARGEST_HALF, out=pixels)
+    if np.isnan(pixels.min()):
+        pixels[np.isnan(pixels)] = 0.0
+    return pixels
 
 
 def _unit(pixels: np.ndarray) -> np.ndarray:
-    np.nan_to_num(pixels, copy=False, nan=0.0)
-    return np.clip(pixels, 0.0, 1.0, out=pixels)
+    np.fmax(pixels, 0.0, out=pixels)  # of NaN and 0, fmax takes 0
+    np.minimum(pixels, 1.0, out=pixels)
+    return pixels
+
+
+def _sentence(error: Exception) -> str:
+    return f"{str(error).strip().rstrip('.')}."
 
 
 def _srgb_decode(pixels: np.ndarray) -> np.ndarray:

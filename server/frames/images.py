@@ -208,24 +208,26 @@ class _Opened:
                 "Choose one with --eye"
             )
         eye = choice.eye if choice.eye is not None else (eyes[0] if eyes else "")
-        for index in candidates:
-            view = specs[index].getattribute("view")
-            if view and view != eye:
-                continue
-            if specs[index].deep:
-                continue
-            chosen = _colour_channels(specs[index], layer=choice.layer, eye=eye)
-            if chosen is not None:
-                return self._picture(
-                    specs, index=index, channels=chosen, eye=eye, eyes=eyes, choice=choice
-                )
+        flat = [
+            index
+            for index in candidates
+            if not specs[index].deep and specs[index].getattribute("view") in (None, "", eye)
+        ]
+        for find in (_colour_channels, _single_channel):
+            for index in flat:
+                chosen = find(specs[index], choice=choice, eye=eye)
+                if chosen is not None:
+                    return self._picture(
+                        specs, index=index, channels=chosen, eye=eye, eyes=eyes, choice=choice
+                    )
         if all(specs[index].deep for index in candidates):
             raise self._error(
                 "holds deep samples. Expected a flat image: flatten it first (DeepToImage, "
                 "oiiotool --flatten)"
             )
         found = "; ".join(
-            f"{names[index]}: {', '.join(specs[index].channelnames)}" for index in candidates
+            (f"{names[index]}: " if len(specs) > 1 else "") + ", ".join(specs[index].channelnames)
+            for index in candidates
         )
         wanted = f"layer {choice.layer!r}" if choice.layer else "red, green and blue channels"
         raise self._error(f"has no {wanted}. It has {found}. Choose with --layer or --part")
@@ -330,34 +332,50 @@ def _eyes(specs: list[Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(listed))
 
 
-def _colour_channels(spec: Any, *, layer: str | None, eye: str) -> tuple[int, int, int] | None:
-    """Indices of red, green, blue; a single channel stands for all three.
+def _colour_channels(spec: Any, *, choice: PictureChoice, eye: str) -> tuple[int, int, int] | None:
+    """Indices of red, green and blue in a part.
 
     In a multi-view part the default view's channels carry no view name; those of the others have
     it as the last level before the channel: ``right.R``, ``diffuse.right.R``.
     """
+    groups = _channel_groups(spec)
+    suffix = _eye_suffix(spec, eye=eye)
+    for name in [choice.layer.lower()] if choice.layer is not None else _USUAL_LAYERS:
+        channels = _rgb(groups.get(".".join(filter(None, (name, suffix))), {}))
+        if channels is not None:
+            return channels
+    if choice.layer is None and not suffix:
+        # One layer of an unusual name is the plate; of several, the user has to choose.
+        others = [channels for group in groups.values() if (channels := _rgb(group))]
+        return others[0] if len(others) == 1 else None
+    return None
+
+
+def _single_channel(spec: Any, *, choice: PictureChoice, eye: str) -> tuple[int, int, int] | None:
+    """A luminance channel, or the only channel of a part that was named, for all three."""
+    prefix = ".".join(filter(None, ((choice.layer or "").lower(), _eye_suffix(spec, eye=eye))))
+    group = _channel_groups(spec).get(prefix, {})
+    is_luminance = "y" in group and not {"ry", "by"} & group.keys()
+    is_named = len(group) == 1 and (choice.part is not None or choice.layer is not None)
+    if not is_luminance and not is_named:
+        return None
+    index = group["y"] if is_luminance else next(iter(group.values()))
+    return (index, index, index)
+
+
+def _channel_groups(spec: Any) -> dict[str, dict[str, int]]:
+    """Layer name to channel name to index, in lower case."""
     groups: dict[str, dict[str, int]] = {}
     for index, name in enumerate(spec.channelnames):
-        prefix, _, channel = name.rpartition(".")
-        groups.setdefault(prefix.lower(), {})[channel.lower()] = index
+        layer, _, channel = name.lower().rpartition(".")
+        groups.setdefault(layer, {})[channel] = index
+    return groups
+
+
+def _eye_suffix(spec: Any, *, eye: str) -> str:
     views = spec.getattribute("multiView") or ()
     views = (views,) if isinstance(views, str) else tuple(views)
-    suffix = eye.lower() if eye in views[1:] else ""
-    layers = [layer.lower()] if layer is not None else list(_USUAL_LAYERS)
-    wanted = [".".join(filter(None, (name, suffix))) for name in layers]
-    holders = [prefix for prefix in wanted if _rgb(groups.get(prefix, {}))]
-    if not holders and layer is None and not suffix:
-        holders = [prefix for prefix, group in groups.items() if _rgb(group)]
-        if len(holders) > 1:
-            return None  # several layers and none of a usual name: the user has to say
-    if holders:
-        return _rgb(groups[holders[0]])
-    for prefix in wanted:
-        group = groups.get(prefix, {})
-        single = group.get("y", next(iter(group.values())) if len(group) == 1 else None)
-        if single is not None and not {"ry", "by"} & group.keys():
-            return (single, single, single)
-    return None
+    return eye.lower() if eye in views[1:] else ""
 
 
 def _rgb(group: dict[str, int]) -> tuple[int, int, int] | None:

@@ -1,7 +1,8 @@
 """A movie file as a plate, decoded by the FFmpeg inside OpenCV (LGPL build, no extra package).
 
-The decoder delivers 8-bit pictures, which is what models see anyway. Frames are numbered from 1,
-as Nuke numbers movies, unless the user says otherwise.
+The decoder delivers 8-bit pictures, which is what models see anyway, and takes streams that do not
+say their YCbCr coefficients for Rec.601. Frames are numbered from 1, as Nuke numbers movies, unless
+the user says otherwise.
 """
 
 from __future__ import annotations
@@ -18,12 +19,6 @@ from server.frames.images import Box, Picture, PlateFormat
 
 _BLOCK_SIZE = 16
 """Frames decoded and kept when a movie is read backwards."""
-
-# OpenCV converts YCbCr with the coefficients of Rec.601 whatever the file says, while pictures of
-# 720 lines and more are Rec.709. This undoes the one and does the other, on gamma-encoded R'G'B'.
-_LUMA_601 = (0.299, 0.114)
-_LUMA_709 = (0.2126, 0.0722)
-_HD_HEIGHT = 720
 
 
 class Movie:
@@ -65,7 +60,6 @@ class Movie:
             channel_indices=(0, 1, 2),
             is_float=False,
         )
-        self._correction = _matrix_correction() if height >= _HD_HEIGHT else None
 
     def header(self, frame: int) -> Picture:
         """What the file says, the same for all frames."""
@@ -84,8 +78,6 @@ class Movie:
             stored = self._decode(frame - self._first, frame=frame)
         pixels = stored[window.y0 : window.y1, window.x0 : window.x1, ::-1].astype(np.float32)
         pixels /= np.float32(255.0)
-        if self._correction is not None:
-            pixels = pixels @ self._correction.T
         return self._picture, np.ascontiguousarray(pixels)
 
     def close(self) -> None:
@@ -163,24 +155,6 @@ class Movie:
             path=self._path,
             frame=frame,
         )
-
-
-def _matrix_correction() -> np.ndarray:
-    """3 x 3 from R'G'B' decoded with Rec.601 coefficients to R'G'B' decoded with Rec.709 ones."""
-    matrix: np.ndarray = np.linalg.inv(_to_ycbcr(*_LUMA_709)) @ _to_ycbcr(*_LUMA_601)
-    return matrix.astype(np.float32)
-
-
-def _to_ycbcr(red: float, blue: float) -> np.ndarray:
-    # ITU-R BT.601 / BT.709: Y' = kr R' + kg G' + kb B', Cb = (B' - Y') / (2 - 2 kb), Cr alike
-    luma = np.array([red, 1.0 - red - blue, blue])
-    return np.stack(
-        [
-            luma,
-            (np.array([0.0, 0.0, 1.0]) - luma) / (2.0 - 2.0 * blue),
-            (np.array([1.0, 0.0, 0.0]) - luma) / (2.0 - 2.0 * red),
-        ]
-    )
 
 
 def _opencv() -> Any:

@@ -401,7 +401,7 @@ def _resample(pixels: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
             shrinks = target[0] <= pixels.shape[1] and target[1] <= pixels.shape[0]
             how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             pixels = cv2.resize(pixels, target, interpolation=how)
-    quantised: np.ndarray = np.rint(np.clip(pixels, 0.0, 1.0) * 255.0).astype(np.uint8)
+    quantised: np.ndarray = np.rint(pixels * np.float32(255.0)).astype(np.uint8)
     return quantised
 
 
