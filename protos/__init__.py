@@ -1,0 +1,1 @@
+"""The wire interface and its generated stubs; ``segmatte.proto`` is the documentation."""
