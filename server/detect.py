@@ -34,9 +34,7 @@ class BoxScores:
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
             raise ValueError(f"boxes: expected (Q, 4), got {self.boxes.shape}")
         if self.scores.ndim != 2 or len(self.scores) != len(self.boxes):
-            raise ValueError(
-                f"scores: expected ({len(self.boxes)}, K), got {self.scores.shape}"
-            )
+            raise ValueError(f"scores: expected ({len(self.boxes)}, K), got {self.scores.shape}")
 
 
 class Detector(Protocol):
@@ -47,9 +45,7 @@ class Detector(Protocol):
     """The score, 0..1, from which this model's boxes are worth keeping."""
     calls: Counter[str]
 
-    def score(
-        self, images: Sequence[ModelImage], categories: Sequence[str]
-    ) -> list[BoxScores]:
+    def score(self, images: Sequence[ModelImage], categories: Sequence[str]) -> list[BoxScores]:
         """Score boxes of equally sized images against categories put in one caption.
 
         Args:
@@ -88,7 +84,9 @@ class DetectSettings:
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold < 1:
-            raise SettingsError(f"Detection threshold must lie between 0 and 1, not {self.threshold}.")
+            raise SettingsError(
+                f"Detection threshold must lie between 0 and 1, not {self.threshold}."
+            )
         if not 0 < self.suppress_iou <= 1:
             raise SettingsError(f"Suppression IoU must lie in 0..1, not {self.suppress_iou}.")
         if self.batch < 1:

@@ -245,9 +245,7 @@ class _Fields:
         kinds = kind if isinstance(kind, tuple) else (kind,)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             names = " or ".join(k.__name__ for k in kinds)
-            raise PromptError(
-                f"{self._place}.{key} must be {names}, found {type(value).__name__}."
-            )
+            raise PromptError(f"{self._place}.{key} must be {names}, found {type(value).__name__}.")
         return value
 
     def items(self, key: str) -> list[tuple[int, object]]:
@@ -256,7 +254,9 @@ class _Fields:
     def end(self) -> None:
         if self._data:
             known = sorted(self._data)
-            raise PromptError(f"{self._place} has the unknown key {known[0]!r}. Check its spelling.")
+            raise PromptError(
+                f"{self._place} has the unknown key {known[0]!r}. Check its spelling."
+            )
 
 
 def _object(data: object, place: str, folder: Path) -> PromptedObject:
@@ -349,9 +349,7 @@ def segment_prompt(
     return SegmentPrompt(box=box, points=points)
 
 
-def polygon_coverage(
-    polygons: Sequence[Polygon], *, display: Box, window: Box
-) -> FloatImage:
+def polygon_coverage(polygons: Sequence[Polygon], *, display: Box, window: Box) -> FloatImage:
     """Coverage of combined polygons on the segmented window.
 
     Args:
@@ -454,5 +452,3 @@ def keyframe_indices(
                 )
         result[item.name] = {position[k.frame]: k for k in item.keyframes}
     return result
-
-

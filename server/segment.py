@@ -232,9 +232,7 @@ class _Pool:
     ``sim[a, b]`` = Sim(A, B) = |A ∩ B| / |A|: the share of A that B covers.
     """
 
-    def __init__(
-        self, masks: Sequence[Mask], frame: int, settings: SegmentSettings
-    ) -> None:
+    def __init__(self, masks: Sequence[Mask], frame: int, settings: SegmentSettings) -> None:
         self.masks = list(masks)
         self.rejections: list[Rejection] = []
         self._frame = frame

@@ -29,8 +29,8 @@ _SIGMAS_10_90 = 2.563
 """10–90 % width of a Gaussian-blurred step, in standard deviations."""
 _PIXEL_VARIANCE = 1 / 12
 """Variance of the box that a pixel averages over."""
-_DOUBTFUL_MARGIN = 0.25
-"""Margin of a contour pixel whose claims contradict the layer map."""
+_TIE = 0.001
+"""Margin up to which claims say nothing about where a contour runs."""
 _LEAST_MARGIN = 0.05
 """Least margin of a contour pixel: two layers can be equally sure of the same pixels."""
 _REFERENCE_WIDTH = 2048
@@ -158,9 +158,7 @@ def _group(
     grid = _Grid((layer_map.shape[0], layer_map.shape[1]), plate_size)
     sigma = settings.sigma(plate_size[1])
     reach = math.ceil(3 * sigma + 2)  # plate pixels a ramp can stray from the contour
-    pad = 1 + math.ceil(
-        reach * max(w / p for w, p in zip(grid.working, grid.plate, strict=True))
-    )
+    pad = 1 + math.ceil(reach * max(w / p for w, p in zip(grid.working, grid.plate, strict=True)))
     claims = _Claims(cache, group)
     boxes = {layer: _padded(layer_map == layer, pad) for layer in layers}
     everything = _union(list(boxes.values()))
@@ -178,13 +176,7 @@ def _group(
     found = []
     for layer, target, share in shares:
         share /= total[_within(target, outer)]
-        if sigma > 0:
-            share = np.asarray(
-                cv2.GaussianBlur(share, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE),
-                np.float32,
-            )
-        np.clip(share, 0, 1, out=share)
-        found.append(Coverage(layer, target[2], target[0], share))
+        found.append(Coverage(layer, target[2], target[0], _widened(share, sigma)))
     return found
 
 
@@ -223,21 +215,23 @@ def _distance(margin: NDArray[np.floating], inside: NDArray[np.bool_]) -> FloatI
     """Signed distance to the contour of a mask in working pixels, exact beside it, ±2 far away.
 
     Two neighbours on either side with margins m and n put the contour at m / (m + n) between
-    them; the intercepts dx, dy of a straight contour give its distance, 1/d² = 1/dx² + 1/dy².
+    them; where the claims contradict the mask it lies midway. The intercepts dx, dy of a straight
+    contour give its distance, 1/d² = 1/dx² + 1/dy².
 
     Args:
         margin: (h, w) how far the layer is ahead; says nothing where it contradicts the mask.
         inside: (h, w) the mask.
     """
     sure = np.where(inside, margin, -margin).astype(np.float32)
-    size = np.where(sure > 0, np.maximum(sure, _LEAST_MARGIN), _DOUBTFUL_MARGIN)
+    agrees, size = sure > _TIE, np.maximum(sure, _LEAST_MARGIN)
     steepness = np.zeros_like(size)  # 1/d²
     for axis in (0, 1):
         nearest = np.zeros_like(size)  # 1/dx
         ahead = _slices(size.ndim, axis, 1, None), _slices(size.ndim, axis, None, -1)
         for here, there in (ahead, ahead[::-1]):
             crossing = inside[here] != inside[there]
-            inverse = np.where(crossing, 1 + size[there] / size[here], 0)
+            ratio = np.where(agrees[here] & agrees[there], size[there] / size[here], 1)
+            inverse = np.where(crossing, 1 + ratio, 0)
             np.maximum(nearest[here], inverse, out=nearest[here])
         steepness += nearest**2
     at_contour = steepness > 0
@@ -249,9 +243,7 @@ def _distance(margin: NDArray[np.floating], inside: NDArray[np.bool_]) -> FloatI
     return np.where(inside, distance, -distance).astype(np.float32)
 
 
-def _slices(
-    dimensions: int, axis: int, start: int | None, stop: int | None
-) -> tuple[slice, ...]:
+def _slices(dimensions: int, axis: int, start: int | None, stop: int | None) -> tuple[slice, ...]:
     return tuple(slice(start, stop) if d == axis else slice(None) for d in range(dimensions))
 
 
@@ -261,6 +253,17 @@ def _share(distance: FloatImage) -> FloatImage:
     slope_y = cv2.Sobel(distance, cv2.CV_32F, 0, 1, ksize=1, scale=0.5)
     share = distance / np.maximum(cv2.magnitude(slope_x, slope_y), 1e-6) + 0.5
     return np.asarray(np.clip(share, 0, 1), np.float32)
+
+
+def _widened(share: FloatImage, sigma: float) -> FloatImage:
+    """Blur by a Gaussian of the given standard deviation in pixels."""
+    variance = sigma**2
+    if variance > 0.5:
+        blurred = cv2.GaussianBlur(share, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    else:  # a Gaussian sampled so coarsely would lose its width; three taps keep the variance
+        taps = np.array([variance / 2, 1 - variance, variance / 2], np.float32)
+        blurred = cv2.sepFilter2D(share, cv2.CV_32F, taps, taps, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(np.clip(blurred, 0, 1), np.float32)
 
 
 def _padded(inside: NDArray[np.bool_], pad: int) -> tuple[int, int, int, int]:

@@ -157,9 +157,7 @@ class Likeness:
         self._sum = np.zeros((layers, objects))
         self._frames = np.zeros((layers, objects), np.int64)
 
-    def add(
-        self, cache: MaskCache, layers: Sequence[Layer], reference: NDArray[np.uint16]
-    ) -> None:
+    def add(self, cache: MaskCache, layers: Sequence[Layer], reference: NDArray[np.uint16]) -> None:
         """Take in a frame that both have.
 
         Args:
@@ -219,9 +217,7 @@ def taking_order(
                 inside += pairs.T / np.maximum(areas, 1)[:, None]
     sim = inside / np.maximum(seen, 1)[:, None]
     confidence = probability / np.maximum(pixels, 1)
-    depth = {
-        layer.number: int(np.count_nonzero(sim[layer.number] >= part)) for layer in layers
-    }
+    depth = {layer.number: int(np.count_nonzero(sim[layer.number] >= part)) for layer in layers}
     ordered = sorted(
         layers, key=lambda x: (-depth[x.number], -confidence[x.number], x.group, x.number)
     )

@@ -57,7 +57,7 @@ class MaskCache:
     @property
     def groups(self) -> int:
         """G."""
-        return self.layer.shape[0]
+        return int(self.layer.shape[0])
 
     def mask(self, group: int, layer: int) -> NDArray[np.bool_]:
         """Pixels of one layer, (H, W)."""
@@ -129,7 +129,7 @@ class MaskCache:
         self.claim_probability[second][trailing] = 0
 
     def _claim(
-        self, group: int, box: tuple[slice, slice], layer: int, value: NDArray[np.generic]
+        self, group: int, box: tuple[slice, slice], layer: int, value: NDArray[np.integer]
     ) -> None:
         second = self.groups + group
         layer_1, layer_2 = self.claim_layer[group][box], self.claim_layer[second][box]

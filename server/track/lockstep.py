@@ -44,9 +44,7 @@ class Tracker(Protocol):
 
     name: str
 
-    def open_window(
-        self, features: Features, masks: BoolImage, *, reverse: bool
-    ) -> Window:
+    def open_window(self, features: Features, masks: BoolImage, *, reverse: bool) -> Window:
         """Prompt the model on a frame; later frames come through ``Window.step``.
 
         Args:

@@ -240,7 +240,7 @@ class ShotTracker:
         """
         count = len(self.frames)
         lockstep = self._lockstep(reverse=True)
-        backward = range(count - 1, -1, -1)
+        backward = range(count)[::-1]
         done = self._finished(backward, self.caches, "backward")
         for index in backward[:done]:
             yield index, self._read_final(index)
@@ -266,17 +266,21 @@ class ShotTracker:
             yield index, cache
 
     def restore(self) -> None:
-        """Learn the layers and reports of a shot whose passes are finished already."""
-        self._finished(range(len(self.frames)), self.forward_caches, "forward")
-        count = len(self.frames)
-        done = self._finished(range(count - 1, -1, -1), self.caches, "backward")
-        if done < count:
-            frame = self.frames[count - 1 - done]
-            raise ResultError(
-                f"Tracking is not finished: expected frame {frame} in {self._folder}, found none. "
-                "Run the track stage again."
-            )
-        for index in range(count):
+        """Learn the layers and reports of a shot whose passes are finished already.
+
+        Raises:
+            ResultError: they are not finished, or a file is damaged.
+        """
+        for frame in self.frames:
+            if not self.caches.has(frame):
+                raise ResultError(
+                    f"Tracking is not finished: expected frame {frame} in {self._folder}, found "
+                    "none. Run the track stage again."
+                )
+        positions = range(len(self.frames))
+        self._finished(positions, self.forward_caches, "forward")
+        self._finished(positions[::-1], self.caches, "backward")
+        for index in positions:
             self._read_final(index)
 
     def _lockstep(self, *, reverse: bool) -> Lockstep:
@@ -349,12 +353,15 @@ class ShotTracker:
             labels[group] = answer.labels
             new += [(group, layer) for layer in answer.new]
             rejections += answer.rejections
-        prompt, left_out = self._window(labels)
+        _, left_out = self._window(labels)
         if left_out:
             labels[np.isin(labels, left_out)] = 0
-        del prompt
         return _Record(
-            labels, tuple(new), tuple(rejections), dict(self._taken), tuple(sorted(self._owned)),
+            labels,
+            tuple(new),
+            tuple(rejections),
+            dict(self._taken),
+            tuple(sorted(self._owned)),
             left_out,
         )
 
@@ -460,8 +467,14 @@ class ShotTracker:
         for group, layer in record.new:
             self._layers.append(
                 Layer(
-                    layer.number, group, self.groups[group], False, index, layer.score,
-                    layer.left, layer.top,
+                    layer.number,
+                    group,
+                    self.groups[group],
+                    False,
+                    index,
+                    layer.score,
+                    layer.left,
+                    layer.top,
                 )
             )
         self._taken.update(record.taken)
@@ -511,9 +524,7 @@ class ShotTracker:
         first = max(starts) if reverse else min(starts)
         return [*range(first, rest[0], sign), *rest]
 
-    def _replay(
-        self, lockstep: Lockstep, index: int, features: Features, direction: str
-    ) -> None:
+    def _replay(self, lockstep: Lockstep, index: int, features: Features, direction: str) -> None:
         lockstep.advance(index, features, None)
         if self._has_record(direction, index):
             record = self._load(direction, index)
