@@ -33,7 +33,7 @@ _SHAPER_TOP = 2.0**7
 
 # Primaries and white as in OpenEXR's attribute: red x y, green x y, blue x y, white x y; and a
 # name that the built-in config knows the linear space by.
-_KNOWN_CHROMATICITIES = (
+KNOWN_CHROMATICITIES = (
     ((0.7347, 0.2653, 0.0, 1.0, 0.0001, -0.077, 0.32168, 0.33767), "lin_ap0_scene"),
     ((0.713, 0.293, 0.165, 0.83, 0.128, 0.044, 0.32168, 0.33767), "lin_ap1_scene"),
     ((0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329), "lin_rec709_scene"),
@@ -424,7 +424,7 @@ def _metadata(picture: Picture) -> list[tuple[str, str]]:
     if picture.is_aces_container:
         said.append(("lin_ap0_scene", "acesImageContainerFlag"))
     if len(picture.chromaticities) == 8:
-        for known, space in _KNOWN_CHROMATICITIES:
+        for known, space in KNOWN_CHROMATICITIES:
             if max(abs(a - b) for a, b in zip(known, picture.chromaticities, strict=True)) < 2e-3:
                 said.append((space, f"chromaticities of {space.removeprefix('ocio:')}"))
                 break

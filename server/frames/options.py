@@ -16,11 +16,12 @@ def add_plate_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which frames of a plate are read, and how."""
     group = parser.add_argument_group("plate")
     group.add_argument(
-        "--frames",
+        "--range",
         dest="frame_range",
         type=_frame_range,
         metavar="RANGE",
-        help="frames to work on: 1001, 1001-1100 or 1001-1100x2 (default: all found)",
+        help="frames to work on: 1001, 1001-1100 or 1001-1100x2; --frames=-5-20 below zero "
+        "(default: all found)",
     )
     group.add_argument(
         "--gaps",

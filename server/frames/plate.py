@@ -8,7 +8,7 @@ to the plate's grid by a pure scale and offset of ``Plate.window``.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +178,7 @@ class Plate:
 
     def images(
         self, frames: Iterable[int] | None = None, *, read_ahead: int = 2
-    ) -> Iterator[ModelImage]:
+    ) -> Generator[ModelImage, None, None]:
         """Read frames in the order given, some ahead of their use, never more than that.
 
         Args:

@@ -200,7 +200,8 @@ def _find_pattern(path: Path) -> StoredFrames:
         raise _nothing_there(path) from error
     if not pattern.padding():
         raise _nothing_there(path)
-    for strict in (True, False):  # `####` over files with five digits is still what was meant
+    # A lone `#` stands for any number of digits; `####` over files with five is still meant.
+    for strict in (False, True) if pattern.zfill() <= 1 else (True, False):
         try:
             found = fileseq.findSequenceOnDisk(
                 str(path), strictPadding=strict, pad_style=fileseq.PAD_STYLE_HASH1
