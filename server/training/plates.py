@@ -510,7 +510,8 @@ def _stage(
         category = str(rng.choice(categories, p=share / share.sum()))
         sprite = find(category)
         for _ in range(6):
-            if level > rng.random() or np.abs(sprite.mean_color - mean_background).max() > 45:
+            contrast = float(np.abs(sprite.mean_color - mean_background).max())
+            if contrast > 45 - 25 * level:
                 break
             sprite = find(category)
         low, high = UNIT_RANGE[category]
@@ -602,10 +603,10 @@ def _stage(
         shake=0.0 if steady else float(rng.uniform(0, 0.004 + 0.006 * level)),
         shutter=float(rng.uniform(0, 0.6)) if rng.random() < 0.6 else 0.0,
         softness=float(rng.uniform(0, 0.8)),
-        gain=float(rng.uniform(0.6, 1.2)),
+        gain=float(rng.uniform(0.75, 1.2)),
         gain_change=float(rng.uniform(0, 0.25)) * (rng.random() < 0.4),
         tint=(float(tint[0]), float(tint[1]), float(tint[2])),
-        grain=float(rng.uniform(0, 3 + 6 * level)),
+        grain=float(rng.uniform(0, 3 + 4 * level)),
     )
     return tuple(role for _, role in roles), look
 
