@@ -300,7 +300,8 @@ def _keyframe(data: object, place: str, folder: Path) -> Keyframe:
     mask = None
     if (data := fields.take("mask", dict, None)) is not None:
         inside = _Fields(data, f"{place}.mask")
-        mask = MaskFile(folder / inside.take("path", str), inside.take("channel", str, ""))
+        path = (folder / inside.take("path", str)).absolute()
+        mask = MaskFile(path, inside.take("channel", str, ""))
         inside.end()
     fields.end()
     corners = None

@@ -1,0 +1,1 @@
+"""The server's side of the program ``segmatte``: one module per command."""

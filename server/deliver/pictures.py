@@ -39,6 +39,18 @@ class Legend:
     """Said on every picture, for example which models drew the mattes."""
 
 
+def srgb(linear: tuple[float, float, float]) -> tuple[int, int, int]:
+    """A linear Rec. 709 colour, 0..1, as sRGB 0..255."""
+
+    def encode(value: float) -> int:
+        value = min(max(value, 0.0), 1.0)
+        curve = 12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055
+        return round(255 * curve)
+
+    red, green, blue = linear
+    return encode(red), encode(green), encode(blue)
+
+
 def overlay(image: ModelImage, cache: MaskCache, legend: Legend) -> Picture:
     """The plate with its objects tinted, outlined and named.
 
@@ -53,9 +65,7 @@ def overlay(image: ModelImage, cache: MaskCache, legend: Legend) -> Picture:
     height, width = image.pixels.shape[:2]
     scale = min(1.0, _LONGEST_SIDE / max(height, width))
     size = max(2, round(width * scale) // 2 * 2), max(2, round(height * scale) // 2 * 2)
-    picture = np.asarray(
-        cv2.resize(image.pixels, size, interpolation=cv2.INTER_AREA), np.uint8
-    )
+    picture = np.asarray(cv2.resize(image.pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
     labels: list[tuple[int, int, str, tuple[int, int, int]]] = []
     for group in range(cache.groups):
         layers = cv2.resize(cache.layer[group], size, interpolation=cv2.INTER_NEAREST)

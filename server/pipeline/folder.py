@@ -12,12 +12,23 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 from server.errors import InputError, ResultError, SettingsError
 from server.track.cache import save_atomically
+
+
+def shot_name(plate_name: str) -> str:
+    """Name of a shot's files: the plate's without frame number and suffix.
+
+    ``plate_v02.####.exr`` and ``plate_v02.1001.exr`` give ``plate_v02``.
+    """
+    stem = re.sub(r"\.[^.]*$", "", plate_name)
+    stem = re.sub(r"([._-]?(#+|@+|%0?\d*d)|\.-?\d+)$", "", stem)
+    return re.sub(r"[^\w.-]+", "_", stem).strip("._-") or "shot"
 
 
 class ResultFolder:
@@ -57,6 +68,16 @@ class ResultFolder:
         """Measurements, settings and everything that was rejected."""
         return self.path / "report.json"
 
+    @property
+    def contact_sheet(self) -> Path:
+        """Overlays of frames spread over the shot."""
+        return self.path / "contact_sheet.png"
+
+    @property
+    def overlay(self) -> Path:
+        """The shot with its objects tinted and named, as a video."""
+        return self.path / "overlay.webm"
+
     def start(self, shot: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
         """Make the folder ready for a run.
 
@@ -86,7 +107,7 @@ class ResultFolder:
                 f"{self.path} already holds a result. Give --resume to go on with it, --overwrite "
                 "to replace it, or another folder."
             )
-        save_atomically(self.shot_file, _text(shot))
+        write_json(self.shot_file, shot)
 
     def _check_same(self, shot: dict[str, Any]) -> None:
         before = read_json(self.shot_file)
@@ -102,12 +123,7 @@ class ResultFolder:
     def _remove(self) -> None:
         for folder in (self.work, self.objectid):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (
-            self.report,
-            self.sidecar,
-            *self.path.glob("contact_sheet.png"),
-            *self.path.glob("overlay.*"),
-        ):
+        for file in (self.report, self.sidecar, self.contact_sheet, self.overlay):
             file.unlink(missing_ok=True)
 
 
@@ -128,6 +144,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ResultError(f"{path} must hold a JSON object, found {type(data).__name__}.")
     return data
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """A JSON file, complete or not at all.
+
+    Raises:
+        ResourceError: it cannot be written.
+    """
+    save_atomically(path, _text(data))
 
 
 def _text(data: dict[str, Any]) -> bytes:

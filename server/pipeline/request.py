@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,9 +11,9 @@ from server.deliver import EdgeSettings
 from server.detect import Detector, DetectSettings
 from server.errors import PromptError, SettingsError
 from server.frames import FrameRange, PlateSettings
-from server.prompts import ArtistPrompts, as_data
+from server.prompts import VERSION, ArtistPrompts, as_data, parse_prompts
 from server.segment import Segmenter, SegmentSettings
-from server.track import Tracker, TrackSettings
+from server.track import MatchSettings, Tracker, TrackSettings
 
 
 class SegmenterTracker(Segmenter, Tracker, Protocol):
@@ -73,7 +74,7 @@ class ShotRequest:
 
     def as_data(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON values."""
-        data = {
+        return {
             "plate": self.plate,
             "prompt": self.prompt,
             "artist": as_data(self.artist)["objects"],
@@ -89,7 +90,28 @@ class ShotRequest:
             "edges": asdict(self.edges),
             "every_frame": self.every_frame,
         }
-        return data
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> ShotRequest:
+        """A request from its JSON values, as ``as_data`` gives them."""
+        track = dict(data["track"])
+        match = MatchSettings(**track.pop("match"))
+        return cls(
+            plate=data["plate"],
+            prompt=data["prompt"],
+            artist=parse_prompts({"version": VERSION, "objects": data["artist"]}, folder=Path()),
+            frame_range=FrameRange.parse(data["range"]) if data["range"] else None,
+            plate_settings=PlateSettings(**data["plate_settings"]),
+            reference=Path(data["reference"]) if data["reference"] else None,
+            detector=data["detector"],
+            segmenter=data["segmenter"],
+            working_size=data["working_size"],
+            detect=DetectSettings(**data["detect"]),
+            segment=SegmentSettings(**data["segment"]),
+            track=TrackSettings(match=match, **track),
+            edges=EdgeSettings(**data["edges"]),
+            every_frame=data["every_frame"],
+        )
 
 
 def working_size(model_size: tuple[int, int], longest: int) -> tuple[int, int]:

@@ -120,7 +120,7 @@ class ShotTracker:
 
     def __init__(
         self,
-        tracker: Tracker,
+        tracker: Tracker | None,
         *,
         frames: Sequence[int],
         size: tuple[int, int],
@@ -132,7 +132,7 @@ class ShotTracker:
         """Open a shot.
 
         Args:
-            tracker: the model.
+            tracker: the model; None for a shot that is only read.
             frames: the plate's frame numbers, in order.
             size: (H, W) of the working image.
             categories: of the text prompt; one group each.
@@ -284,6 +284,8 @@ class ShotTracker:
             self._read_final(index)
 
     def _lockstep(self, *, reverse: bool) -> Lockstep:
+        if self._tracker is None:
+            raise ValueError("a shot opened without a tracker can only be restored")
         return Lockstep(
             self._tracker,
             interval=self.settings.interval,
