@@ -180,6 +180,15 @@ def decode_deep(
     return header, DeepImage(counts, channels, window)
 
 
+def is_read_here(header: Header) -> bool:
+    """Whether this codec reads the file, as far as its kind is concerned.
+
+    What it does not read may still be sound: tiles, several parts, another compression.
+    """
+    deep_lines = header.flags & (FLAG_MULTIPART | FLAG_TILED | FLAG_DEEP) == FLAG_DEEP
+    return deep_lines and header.text("type") == "deepscanline" and header.compression in _DECODERS
+
+
 def _check_kind(header: Header) -> None:
     path = header.path
     if header.flags & FLAG_MULTIPART:

@@ -11,6 +11,7 @@ back, c_k = A_k R_k, and the rounding of one sample is made up for by the next.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, Literal, NamedTuple, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from objectid.deepscanline import LARGEST_BYTES, DeepImage, decode_deep, encode_deep
+from objectid.deepscanline import LARGEST_BYTES, DeepImage, decode_deep, encode_deep, is_read_here
 from objectid.errors import (
     DamagedFileError,
     ManifestError,
@@ -27,7 +28,8 @@ from objectid.errors import (
     StorageError,
     UnsupportedFileError,
 )
-from objectid.header import Attribute, Header, Window
+from objectid.fallback import rewritten
+from objectid.header import FLAG_DEEP, FLAG_MULTIPART, Attribute, Header, Window, parse_header
 from objectid.ids import LARGEST_ID, check_name, object_colour
 from objectid.manifest import (
     ALPHA_ATTRIBUTE,
@@ -237,6 +239,25 @@ def decode_coverages(frame: DeepFrame) -> Iterator[tuple[int, Crop]]:
         yield number, Crop(frame.data_window.y0 + top, frame.data_window.x0 + left, coverage)
 
 
+def tidied(frame: DeepFrame) -> DeepFrame:
+    """The frame with ascending, distinct ids in each pixel and alphas in half.
+
+    Files of this package are tidy already and come back as they are. Of others, samples of one
+    object in one pixel become one, samples of id 0 go.
+    """
+    if frame.alpha.dtype == np.float16 and _is_tidy(frame):
+        return frame
+    pairs = list(decode_coverages(frame))
+    return encode_coverages(
+        [crop for _, crop in pairs],
+        ids=[number for number, _ in pairs],
+        display_window=frame.display_window,
+        pixel_aspect=frame.pixel_aspect,
+        alpha_mode=frame.alpha_mode,
+        smallest_coverage=0.0,
+    ).frame
+
+
 def write_frame(
     path: str | Path,
     frame: DeepFrame,
@@ -281,7 +302,11 @@ def encode_frame(
     unknown = [number for number in present if number not in names]
     if unknown:
         raise ManifestError(f"Samples have id {unknown[0]}, which the manifest does not name.")
-    _check_order(frame)
+    if not _is_tidy(frame):
+        raise RequestError(
+            "The samples of a pixel need ascending, distinct ids within "
+            f"1..{LARGEST_ID}; see 'tidied'."
+        )
     alpha = frame.alpha.astype(np.float16, copy=False)
     channels: dict[str, NDArray[Any]] = {
         "A": alpha,
@@ -315,7 +340,8 @@ def read_frame(
             that another program has cropped.
 
     Returns:
-        Samples, names and texts. A file without any manifest has an empty one.
+        Samples, names and texts. A file without any manifest has an empty one. Tiles, several
+        parts and ZSTD are read through the OpenEXR package.
 
     Raises:
         DamagedFileError: the file is cut off or contradicts itself.
@@ -328,6 +354,9 @@ def read_frame(
         data = path.read_bytes()
     except OSError as error:
         raise StorageError(f"Cannot be read: {error.strerror or error}.", path=path) from error
+    header = parse_header(io.BytesIO(data), size_bytes=len(data), path=path)
+    if _may_be_read_elsewhere(header):
+        data = rewritten(path, largest_bytes=largest_bytes)
     return decode_frame(data, path=path, largest_bytes=largest_bytes, lenient=lenient)
 
 
@@ -351,11 +380,16 @@ def decode_frame(
                 path=path,
             )
     texts = {
-        name: header.text(name) or ""
+        name: attribute.payload.decode("utf-8", "backslashreplace")
         for name, attribute in header.attributes.items()
         if attribute.type == "string" and name not in _OWN_TEXTS
     }
     return FrameFile(frame, manifest, texts)
+
+
+def _may_be_read_elsewhere(header: Header) -> bool:
+    deep = header.flags & (FLAG_DEEP | FLAG_MULTIPART)
+    return bool(deep) and not is_read_here(header)
 
 
 _OWN_TEXTS = frozenset(
@@ -439,15 +473,13 @@ def _pixel_starts(counts: NDArray[np.int32]) -> NDArray[np.int64]:
     return ends[:-1] - 1
 
 
-def _check_order(frame: DeepFrame) -> None:
-    rising = frame.ids[1:] > frame.ids[:-1]
-    rising[_pixel_starts(frame.counts)] = True
+def _is_tidy(frame: DeepFrame) -> bool:
     ids = frame.ids
-    if not rising.all() or (ids.size and not 1 <= int(ids.min()) <= int(ids.max()) <= LARGEST_ID):
-        raise RequestError(
-            "The samples of a pixel need ascending, distinct ids within "
-            f"1..{LARGEST_ID}. Decode the frame to coverages and encode it again."
-        )
+    if not ids.size:
+        return True
+    rising = ids[1:] > ids[:-1]
+    rising[_pixel_starts(frame.counts)] = True
+    return bool(rising.all()) and 1 <= int(ids.min()) <= int(ids.max()) <= LARGEST_ID
 
 
 def _premultiplied(

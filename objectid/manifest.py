@@ -183,9 +183,10 @@ def _standard(payload: bytes) -> Manifest:
 
 
 def _openexrid(payload: bytes) -> Manifest:
-    """Names of an openexrid file: the id is the line in a compressed list.
+    """Names of an openexrid file: the id is the place in a compressed list.
 
-    Version 3 has it in base64, version 2 as it is; in both the first line stands for nothing.
+    Version 3 has it in base64, one name a line; version 2 as it is, with a NUL behind each name.
+    In both the first name stands for nothing.
     """
     for data in _openexrid_data(payload):
         inflate = zlib.decompressobj()
@@ -193,9 +194,9 @@ def _openexrid(payload: bytes) -> Manifest:
             raw = inflate.decompress(data, min(_LARGEST_JSON_BYTES, _LARGEST_EXPANSION * len(data)))
         except zlib.error:
             continue
-        lines = raw.decode("utf-8", "backslashreplace").split("\n")
+        text = raw.decode("utf-8", "backslashreplace")
         ids: dict[str, int] = {}
-        for number, name in enumerate(lines):
+        for number, name in enumerate(text.split("\0" if "\0" in text else "\n")):
             if name and number:
                 ids.setdefault(name, number)
         return Manifest(ids)

@@ -108,10 +108,11 @@ def _accumulate(frame: DeepFrame, matching: NDArray[np.bool_]) -> Matte:
         at, start, left = at[deeper], start[deeper], left[deeper]
         flat[at] += values[start + rank]
     np.minimum(flat, 1, out=flat)
-    return _on_display(flat.reshape(frame.counts.shape), frame)
+    return on_display(flat.reshape(frame.counts.shape), frame)
 
 
-def _on_display(pixels: Matte, frame: DeepFrame) -> Matte:
+def on_display(pixels: Matte, frame: DeepFrame) -> Matte:
+    """An image of the data window as one of the display window, 0 where there are no data."""
     display, data = frame.display_window, frame.data_window
     matte = np.zeros((display.height, display.width), np.float32)
     shared = display.intersection(data)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from objectid.errors import RequestError, StorageError
 
+_Outcome = TypeVar("_Outcome")
 _PLACE = re.compile(r"(#+|@+|%0?(\d*)d)(?!.*(#|@|%0?\d*d))")
 _NUMBERED = re.compile(r"(.*?)((?:(?<=[._])-)?\d+)(\.[^.]+)")
 _RANGE = re.compile(r"(-?\d+)(?:-(-?\d+))?(?:x(\d+))?")
@@ -156,6 +160,70 @@ def parse_frames(text: str) -> list[int]:
             raise RequestError(f"Frame range {part!r} is empty, turned round or absurd.")
         frames += range(first, last + 1, step)
     return list(dict.fromkeys(frames))
+
+
+def over_frames(
+    work: Callable[[int, Path], _Outcome],
+    files: Mapping[int, Path],
+    *,
+    stage: str,
+    processes: int = 1,
+    report: Report = ignore_progress,
+) -> Iterator[tuple[int, _Outcome]]:
+    """Work on frame after frame, in several processes if wanted; outcomes come in order.
+
+    Leaving the loop early stops the work; a few frames may have been begun by then.
+
+    Args:
+        work: called with frame number and file; for several processes a function of a module, or
+            a ``functools.partial`` of one.
+        files: frame number → file.
+        stage: what a progress report calls this.
+        processes: 1 works in this process; more need a program that can be imported.
+        report: told about every frame.
+
+    Yields:
+        Frame number and what ``work`` returned.
+    """
+    total = len(files)
+    report(Progress(stage, 0, total))
+    outcomes = _one_by_one(work, files) if processes <= 1 else _spread(work, files, processes)
+    try:
+        for done, (frame, outcome) in enumerate(outcomes, start=1):
+            report(Progress(stage, done, total, frame=frame))
+            yield frame, outcome
+    finally:
+        outcomes.close()
+
+
+def _one_by_one(
+    work: Callable[[int, Path], _Outcome], files: Mapping[int, Path]
+) -> Generator[tuple[int, _Outcome], None, None]:
+    for frame, path in files.items():
+        yield frame, work(frame, path)
+
+
+def _spread(
+    work: Callable[[int, Path], _Outcome], files: Mapping[int, Path], processes: int
+) -> Generator[tuple[int, _Outcome], None, None]:
+    from concurrent.futures import Future, ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    # Fresh processes: a forked one would inherit the locks of whatever threads run here.
+    pool = ProcessPoolExecutor(min(processes, max(len(files), 1)), get_context("spawn"))
+    waiting: deque[tuple[int, Future[_Outcome]]] = deque()
+    left = iter(files.items())
+    try:
+        for frame, path in islice(left, 2 * processes):
+            waiting.append((frame, pool.submit(work, frame, path)))
+        while waiting:
+            frame, future = waiting.popleft()
+            outcome = future.result()
+            for later, path in islice(left, 1):
+                waiting.append((later, pool.submit(work, later, path)))
+            yield frame, outcome
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def write_atomically(path: Path, parts: Iterable[bytes]) -> None:
