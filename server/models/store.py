@@ -338,7 +338,7 @@ def _write_tokenizer(folder: Path, *, vocabulary: Path) -> None:
     """A folder from which transformers builds BERT-base's tokenizer and config, offline."""
     folder.mkdir()
     shutil.copyfile(vocabulary, folder / "vocab.txt")
-    words = sum(1 for _ in vocabulary.open("rb"))
+    words = vocabulary.read_bytes().count(b"\n")
     config = {
         "architectures": ["BertModel"],
         "model_type": "bert",
@@ -398,14 +398,15 @@ def _locked(folder: Path) -> Iterator[None]:
     """One fetch at a time in a folder; others wait for it and then find its model."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-    except PermissionError as error:
+        lock = (folder / ".lock").open("a")
+    except OSError as error:
         raise ResourceError(
-            f"Cannot write in the models' folder {folder}. Set SEGMATTE_MODELS to a folder that "
-            "can be written, or ask its owner to fetch the model."
+            f"Cannot write in the models' folder {folder} ({error.strerror}). Set SEGMATTE_MODELS "
+            "to a folder that can be written, or ask its owner to fetch the model."
         ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _flush(folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""Fetching models from a publisher on this machine that misbehaves on request."""
