@@ -8,13 +8,15 @@ of drawing on request.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from server.training.plates import (
@@ -232,6 +234,127 @@ def _empty_state() -> dict[str, dict[int, Any]]:
 
 def _means(found: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {key: round(float(np.mean(values)), 4) for key, values in found.items() if values}
+
+
+# ---------------------------------------------------------------- whole shots
+
+
+@dataclass(frozen=True)
+class ShotScore:
+    """How well layers found in a shot agree with its truth."""
+
+    region: float
+    """J: IoU of each object with the layer that stands for it, mean over the frames it is seen
+    in, then over objects."""
+    identity: float
+    """IDF1: 2 x true identities / (objects in frames + layers in frames)."""
+    true_identities: int
+    truth_instances: int
+    answer_instances: int
+
+
+def score_shot(
+    truth: Sequence[npt.NDArray[np.integer[Any]]],
+    answer: Sequence[npt.NDArray[np.integer[Any]]],
+    *,
+    share: float = 0.001,
+) -> ShotScore:
+    """Compare label maps over a shot.
+
+    One layer stands for one object over the whole shot: the assignment with most frames in which
+    both masks have IoU >= 0.5, then the largest sum of IoU. Objects under `share` of a frame do
+    not count there, and neither does a layer that lies on them by half or more.
+
+    Args:
+        truth: (H, W) ids per frame, 0 = background.
+        answer: (H', W') ids per frame; brought to the size of the truth, nearest.
+        share: smallest part of a frame that counts.
+    """
+    overlaps: dict[tuple[int, int], list[float]] = {}
+    seen: dict[int, int] = {}
+    layers = 0
+    for true_map, answer_map in zip(truth, answer, strict=True):
+        answer_map = _resized(answer_map, true_map.shape[:2])
+        objects, sizes = np.unique(true_map[true_map > 0], return_counts=True)
+        large = sizes >= share * true_map.size
+        small = objects[~large]
+        for object_id in objects[large]:
+            seen[int(object_id)] = seen.get(int(object_id), 0) + 1
+        for layer in np.unique(answer_map[answer_map > 0]):
+            mask = answer_map == layer
+            if mask.sum() < share * mask.size or np.isin(true_map[mask], small).mean() >= 0.5:
+                continue
+            layers += 1
+            for object_id in objects[large]:
+                value = iou(mask, true_map == object_id)
+                if value:
+                    overlaps.setdefault((int(object_id), int(layer)), []).append(value)
+    objects_list = sorted(seen)
+    layer_list = sorted({layer for _, layer in overlaps})
+    hits = np.zeros((len(objects_list), len(layer_list)))
+    sums = np.zeros_like(hits)
+    for (object_id, layer), values in overlaps.items():
+        place = objects_list.index(object_id), layer_list.index(layer)
+        hits[place] = sum(value >= 0.5 for value in values)
+        sums[place] = sum(values)
+    rows, columns = linear_sum_assignment(-(hits + 1e-4 * sums))
+    true_identities = int(hits[rows, columns].sum())
+    regions = dict.fromkeys(objects_list, 0.0)
+    for row, column in zip(rows, columns, strict=True):
+        regions[objects_list[row]] = float(sums[row, column]) / seen[objects_list[row]]
+    instances = sum(seen.values())
+    return ShotScore(
+        region=float(np.mean(list(regions.values()))) if regions else 1.0,
+        identity=2 * true_identities / max(1, instances + layers),
+        true_identities=true_identities,
+        truth_instances=instances,
+        answer_instances=layers,
+    )
+
+
+def _resized(labels: npt.NDArray[np.integer[Any]], size: tuple[int, int]) -> npt.NDArray[Any]:
+    if labels.shape[:2] == size:
+        return labels
+    values = labels.astype(np.float32)
+    return np.asarray(cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
+
+
+def measure_shots(
+    segment: Callable[[DrawnShot], Sequence[npt.NDArray[np.integer[Any]]]],
+    *,
+    shots: int = 30,
+    size: tuple[int, int] = (360, 640),
+    frames: int = 48,
+    style: Style = TRAINING_STYLE,
+) -> dict[str, float]:
+    """J and IDF1 of a whole pipeline on mixed shots, from the easiest to the hardest.
+
+    Args:
+        segment: gives a label map for each frame of a shot.
+        shots: number of shots; their levels rise from 0 to 1.
+        size: H, W of the plates.
+        frames: length of the shots.
+        style: how they are drawn.
+
+    Returns:
+        ``J``, mean over shots; ``IDF1`` over all shots together; ``shots``.
+    """
+    scores = []
+    for number in range(shots):
+        shot = draw_shot(
+            HELD_OUT_SEED + 4000 + number,
+            size=size,
+            frames=frames,
+            level=number / max(1, shots - 1),
+            style=style,
+        )
+        scores.append(score_shot([frame.labels() for frame in shot], segment(shot)))
+    instances = sum(score.truth_instances + score.answer_instances for score in scores)
+    return {
+        "J": round(float(np.mean([score.region for score in scores])), 4),
+        "IDF1": round(2 * sum(s.true_identities for s in scores) / max(1, instances), 4),
+        "shots": float(shots),
+    }
 
 
 # ---------------------------------------------------------------- detector

@@ -26,15 +26,22 @@ from server.training.figures import CATEGORIES, Actor, Bytes, Floats, draw_actor
 
 __all__ = [
     "CATEGORIES",
+    "MARGIN",
     "TRAINING_STYLE",
     "DrawnFrame",
     "DrawnObject",
     "DrawnShot",
+    "DrawnSprite",
+    "Look",
+    "Path2D",
+    "Role",
+    "Scene",
     "SpritePool",
     "Style",
     "Truth",
     "draw_shot",
     "make_pool",
+    "staged",
 ]
 
 
@@ -704,6 +711,16 @@ def draw_shot(
     look = replace(look, softness=look.softness * max(1.0, height / 360))
     scene = Scene(size, (seed, 13), backdrop, roles, look, squeeze=1 / pixel_aspect)
     return DrawnShot(seed, size, frames, _objects(roles), style.name, scene)
+
+
+def staged(scene: Scene, *, frames: int) -> DrawnShot:
+    """A shot of a scene staged by hand: roles, paths and look chosen one by one.
+
+    Args:
+        scene: what is drawn; ids of its roles are 1, 2, … without gaps, 0 for obstacles.
+        frames: length of the shot.
+    """
+    return DrawnShot(scene.seed[0], scene.size, frames, _objects(scene.roles), "staged", scene)
 
 
 def _objects(roles: Sequence[Role]) -> tuple[DrawnObject, ...]:

@@ -51,9 +51,11 @@ class Sam2Training:
     clips: int = 2
     """Clips of `frames` frames in a video step; half of the video steps take more, shorter ones."""
     frames: int = 8
-    video: float = 0.5
+    video: float = 0.4
     """Share of video steps."""
-    level: float = 0.55
+    most_objects: int = 4
+    """Objects of one scene that are prompted; the others stay in the picture."""
+    level: float = 0.6
     """Share of hard scenes."""
     initial_weights: Path | None = None
     seed: int = 0
@@ -116,7 +118,7 @@ def _image_step(
     owners: list[int] = []
     while len(images) < settings.batch:
         pixels, labels = _clip(pool, settings, rng, frames=1)
-        objects = _prompted(labels[0])
+        objects = _prompted(labels[0], settings.most_objects, rng)
         if not objects:
             continue
         masks += [labels[0] == k for k in objects]
@@ -158,7 +160,7 @@ def _video_step(
     owners: list[int] = []
     while len(images) < clips:
         pixels, labels = _clip(pool, settings, rng, frames=frames)
-        objects = _prompted(labels[0])
+        objects = _prompted(labels[0], settings.most_objects, rng)
         if not objects:
             continue
         masks += [labels == k for k in objects]
@@ -218,9 +220,10 @@ def _clip(
     return np.stack([frame.pixels for frame in drawn]), np.stack([f.labels() for f in drawn])
 
 
-def _prompted(labels: npt.NDArray[np.uint8]) -> list[int]:
+def _prompted(labels: npt.NDArray[np.uint8], most: int, rng: np.random.Generator) -> list[int]:
     counts = np.bincount(labels.ravel(), minlength=2)
-    return [k for k in range(1, len(counts)) if counts[k] >= SMALLEST_SHARE * labels.size]
+    large = [k for k in range(1, len(counts)) if counts[k] >= SMALLEST_SHARE * labels.size]
+    return [int(k) for k in rng.permutation(large)[:most]]
 
 
 def _decode(

@@ -133,6 +133,33 @@ def write_weights(state: dict[str, object], path: Path) -> None:
     draft.replace(path)
 
 
+def publish(source: Path, target: Path) -> str:
+    """Put a weight file in the place of a shipped one and renew its line in ``SHA256SUMS``.
+
+    Args:
+        source: safetensors as `write_weights` writes them.
+        target: `SAM2_WEIGHTS` or `GROUNDINGDINO_WEIGHTS`.
+
+    Returns:
+        The sha256 of the file.
+
+    Raises:
+        ModelError: there is no such source.
+    """
+    if not source.exists():
+        raise ModelError(f"Expected weights at {source}, found none. Train first, or wait.")
+    content = source.read_bytes()
+    target.write_bytes(content)
+    digests = {}
+    if CHECKSUMS.exists():
+        lines = CHECKSUMS.read_text(encoding="utf-8").splitlines()
+        digests = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    digests[target.name] = hashlib.sha256(content).hexdigest()
+    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
+    CHECKSUMS.write_text(text, encoding="utf-8")
+    return digests[target.name]
+
+
 def _check(path: Path) -> None:
     """Refuse a weight file that is missing or not the one its card describes."""
     if not path.exists():
