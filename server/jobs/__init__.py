@@ -1,0 +1,1 @@
+"""Jobs: what is asked for, where it stands, and whose files are whose. No grpc, no torch."""
