@@ -1,4 +1,4 @@
-"""``python -m server.training plates|sam2|groundingdino|evaluate|publish``."""
+"""``python -m server.training plates|sam2|groundingdino|curve|evaluate|publish``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run one command; errors of ours become one line and a code."""
     parser = argparse.ArgumentParser(prog="python -m server.training", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_plates, _add_sam2, _add_groundingdino, _add_evaluate, _add_publish):
+    for add in (
+        _add_plates,
+        _add_sam2,
+        _add_groundingdino,
+        _add_curve,
+        _add_evaluate,
+        _add_publish,
+    ):
         add(commands)
     options = parser.parse_args(arguments)
     command: Callable[[argparse.Namespace], None] = options.command
@@ -152,6 +159,20 @@ def _groundingdino(options: argparse.Namespace) -> None:
             seed=options.seed,
         )
     )
+
+
+def _add_curve(commands: Commands) -> None:
+    parser = commands.add_parser("curve", help="draw the held-out figures of runs over time")
+    parser.add_argument("picture", type=Path, help="PNG to write")
+    parser.add_argument("folders", type=Path, nargs="+", help="runs, in order")
+    parser.add_argument("--figures", nargs="+", required=True, help="box point mean recall …")
+    parser.set_defaults(command=_curve)
+
+
+def _curve(options: argparse.Namespace) -> None:
+    from server.training.run import plot_curves
+
+    plot_curves(options.folders, options.picture, figures=options.figures)
 
 
 def _add_evaluate(commands: Commands) -> None:

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
-from server.errors import ModelError
+from server.errors import InputError, ModelError
 from server.models.demo import write_weights
 
 
@@ -193,3 +193,47 @@ class TrainingRun:
         torch.save(state, draft)
         os.replace(draft, self._checkpoint)
         write_weights(dict(self.average), self.folder / "weights.safetensors")
+
+
+def plot_curves(folders: Sequence[Path], path: Path, *, figures: Sequence[str]) -> None:
+    """Draw the held-out figures of one run, or of several run after another, over time.
+
+    Args:
+        folders: runs in order; minutes add up.
+        path: PNG to write.
+        figures: keys of the evaluation records to draw.
+
+    Raises:
+        InputError: a folder holds no curve.
+    """
+    from matplotlib.figure import Figure
+
+    picture = Figure(figsize=(9, 4), layout="constrained")
+    axes = picture.subplots(1, 2, sharey=True)
+    points: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    before = 0.0
+    for folder in folders:
+        try:
+            lines = (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise InputError(
+                f"Expected a run with curve.jsonl in {folder}, found none ({error})."
+            ) from error
+        last = before
+        for record in map(json.loads, lines):
+            last = before + record["minutes"]
+            for figure in figures:
+                if record["kind"] in ("easy", "hard") and figure in record:
+                    points.setdefault((record["kind"], figure), []).append((last, record[figure]))
+        before = last
+    for axis, kind in zip(axes, ("easy", "hard"), strict=True):
+        for figure in figures:
+            line = points.get((kind, figure), [])
+            axis.plot([x for x, _ in line], [y for _, y in line], marker=".", label=figure)
+        axis.set_title(f"held-out shots, {kind}")
+        axis.set_xlabel("minutes of training")
+        axis.set_ylim(0, 1)
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.savefig(path, dpi=110)

@@ -8,9 +8,6 @@ vocabulary that spells every Latin word and knows the drawn categories.
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +18,11 @@ from groundingdino.models.GroundingDINO.backbone.backbone import Joiner
 from groundingdino.models.GroundingDINO.backbone.position_encoding import build_position_encoding
 from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
 from groundingdino.models.GroundingDINO.transformer import build_transformer
-from groundingdino.util import get_tokenlizer
 from groundingdino.util.misc import NestedTensor
 from groundingdino.util.slconfig import SLConfig
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
+
+from server.models.groundingdino import text_tower_from_config
 
 LONG_SIDE = 320
 """Longest side of the picture the network is meant to see; shorter ones are allowed."""
@@ -119,7 +116,7 @@ def build_groundingdino_network(*, text_folder: Path = TEXT_FOLDER) -> nn.Module
     trunk = ConvolutionTrunk()
     joiner = Joiner(trunk, build_position_encoding(config))
     joiner.num_channels = list(trunk.num_features)
-    with _bert_from_configuration(), contextlib.redirect_stdout(io.StringIO()):
+    with text_tower_from_config():
         model: nn.Module = GroundingDINO(
             joiner,
             build_transformer(config),
@@ -139,19 +136,6 @@ def build_groundingdino_network(*, text_folder: Path = TEXT_FOLDER) -> nn.Module
         )
     _start_with_rare_objects(model)
     return model
-
-
-@contextlib.contextmanager
-def _bert_from_configuration() -> Iterator[None]:
-    """Let the package build BERT without weights: the checkpoint brings them."""
-    original = get_tokenlizer.get_pretrained_language_model
-    get_tokenlizer.get_pretrained_language_model = lambda folder: BertModel(
-        BertConfig.from_pretrained(folder)
-    )
-    try:
-        yield
-    finally:
-        get_tokenlizer.get_pretrained_language_model = original
 
 
 def _start_with_rare_objects(model: Any) -> None:
