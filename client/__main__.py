@@ -14,6 +14,7 @@ import sys
 from types import ModuleType
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("server.commands.demo", "draw a plate and run everything on it"),
     "run": ("server.commands.run", "plate in, named mattes out, on this machine"),
     "stage": ("server.commands.stage", "one stage of a shot, for a render farm"),
     "correct": ("server.commands.correct", "re-track one object of a finished shot"),

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from server.commands.terminal import ProgressBars
+from server.commands.terminal import ProgressBars, interruptible, silence_packages
 from server.progress import Cancellation
 
 HELP = "plate in, named mattes out, on this machine"
@@ -44,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from server.commands.shot_options import model_set, shot_request
     from server.pipeline import run_shot
 
+    silence_packages()
     request = shot_request(arguments)
     bars, cancellation = ProgressBars(), Cancellation()
     print(f"segmatte run: {request.plate} → {arguments.out}", flush=True)
@@ -74,24 +71,3 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"report         {folder.report}")
     print(f"next: segmatte pick {folder.path} '{result.names[0]}' -o matte.####.exr")
     return 0
-
-
-@contextmanager
-def interruptible(cancellation: Cancellation, bars: ProgressBars) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop after the current frame; a second one stops at once."""
-
-    def stop(number: int, frame: Any) -> None:
-        del frame
-        signal.signal(number, previous[signal.Signals(number)])
-        bars.interrupt()
-        print("Stopping after this frame; press Ctrl-C again to stop at once.", file=sys.stderr)
-        cancellation.cancel()
-
-    previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    for number in previous:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -60,6 +60,12 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--detector", metavar="NAME", help="another detector")
     group.add_argument("--segmenter", metavar="NAME", help="another segmenter and tracker")
+    add_device_arguments(parser)
+
+
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare where and how models compute; none of it may change within a shot."""
+    group = parser.add_argument_group("computing")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     group.add_argument(
         "--threads",

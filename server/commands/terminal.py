@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
-from typing import TextIO
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
 
-from server.progress import Progress
+from server.progress import Cancellation, Progress
 
 _WIDTH = 28
 _UPDATES_PER_SECOND = 4
@@ -76,3 +80,31 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+@contextmanager
+def interruptible(cancellation: Cancellation, bars: ProgressBars) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM stop after the current frame; a second one stops at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        del frame
+        signal.signal(number, previous[signal.Signals(number)])
+        bars.interrupt()
+        print("Stopping after this frame; press Ctrl-C again to stop at once.", file=sys.stderr)
+        cancellation.cancel()
+
+    previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def silence_packages() -> None:
+    """Keep remarks of other packages about their own code off the user's terminal."""
+    for package in ("timm", "transformers", "torch", "groundingdino", "sam2"):
+        for category in (FutureWarning, UserWarning, DeprecationWarning):
+            warnings.filterwarnings("ignore", category=category, module=rf"{package}(\..*)?")

@@ -31,7 +31,7 @@ FloatImage = NDArray[np.float32]
 
 
 class ArtistFolder:
-    """Prepared keyframes on disk: ``artist/OBJECT.FRAME.npz``, objects numbered from 1."""
+    """Prepared keyframes on disk: ``artist/LAYER.FRAME.npz``; artists' layers count from 1."""
 
     def __init__(self, folder: Path, prompts: ArtistPrompts, plate: Plate, size: tuple[int, int]):
         """Look at a shot's artists' prompts.
@@ -74,12 +74,28 @@ class ArtistFolder:
     def locked(self, index: int) -> dict[int, FloatImage]:
         """Layer → coverage the artist gave for this 0-based position."""
         result = {}
-        for number, name in enumerate(self._names, 1):
-            keyframe = self.keyframes[name].get(index)
-            if keyframe is not None and keyframe.is_soft:
-                with np.load(self._path(number, index)) as stored:
-                    result[number] = stored["coverage"].astype(np.float32)
+        for path in self._folder.glob(f"*.{self._plate.frames[index]}.npz"):
+            with np.load(path) as stored:
+                if "coverage" in stored:
+                    result[int(path.name.split(".")[0])] = stored["coverage"].astype(np.float32)
         return result
+
+    def add(self, layer: int, index: int, keyframe: Keyframe, segmenter: Segmenter) -> BoolImage:
+        """Prepare a keyframe that comes later, as a correction; replaces one on the same frame.
+
+        Args:
+            layer: number of any layer.
+            index: 0-based position of the keyframe.
+            keyframe: the prompt.
+            segmenter: answers points and boxes.
+
+        Returns:
+            (H, W) working mask.
+
+        Raises:
+            PromptError: as ``prepare``.
+        """
+        return self._make(layer, index, keyframe, segmenter)
 
     def _path(self, number: int, index: int) -> Path:
         return self._folder / f"{number}.{self._plate.frames[index]}.npz"
@@ -91,6 +107,11 @@ class ArtistFolder:
         if path.exists():
             with np.load(path) as stored:
                 return np.asarray(stored["mask"])
+        return self._make(number, index, keyframe, segmenter)
+
+    def _make(
+        self, number: int, index: int, keyframe: Keyframe, segmenter: Segmenter | None
+    ) -> BoolImage:
         arrays: dict[str, NDArray[np.generic]] = {}
         if keyframe.is_soft:
             coverage = self._coverage(keyframe)
@@ -100,14 +121,14 @@ class ArtistFolder:
             mask = self._answer(index, keyframe, segmenter)
         if not mask.any():
             raise PromptError(
-                f"{self._names[number - 1]} is empty on keyframe {keyframe.frame}: nothing of it "
-                "lies inside the segmented window, or the prompt finds nothing there. Move it or "
-                "remove the keyframe."
+                f"The prompt on keyframe {keyframe.frame} gives an empty mask: nothing of it lies "
+                "inside the segmented window, or it finds nothing there. Move it or remove the "
+                "keyframe."
             )
         arrays["mask"] = mask
         body = io.BytesIO()
         np.savez_compressed(body, **arrays)  # type: ignore[arg-type]
-        save_atomically(path, body.getvalue())
+        save_atomically(self._path(number, index), body.getvalue())
         return mask
 
     def _coverage(self, keyframe: Keyframe) -> FloatImage:

@@ -84,7 +84,7 @@ def run_shot(
         ServerError: as drawn in ``server.errors``.
     """
     with _opened(request) as plate:
-        shot = _Shot(request, plate, out, models, report, cancellation or Cancellation())
+        shot = Shot(request, plate, out, models, report, cancellation or Cancellation())
         shot.start(resume=resume, overwrite=overwrite)
         try:
             shot.detect(shot.stage_2_indices)
@@ -124,9 +124,9 @@ def run_stage(
     Raises:
         ServerError: as drawn in ``server.errors``.
     """
-    request = request or _stored_request(out)
+    request = request or read_request(out)
     with _opened(request) as plate:
-        shot = _Shot(request, plate, out, models, report, cancellation or Cancellation())
+        shot = Shot(request, plate, out, models, report, cancellation or Cancellation())
         shot.start(resume=shot.folder.shot_file.exists(), overwrite=False)
         chosen = shot.chosen(frames)
         try:
@@ -152,12 +152,17 @@ def _opened(request: ShotRequest) -> Plate:
     )
 
 
-def _stored_request(out: Path) -> ShotRequest:
+def read_request(out: Path) -> ShotRequest:
+    """The request a result folder was started with.
+
+    Raises:
+        ResultError: nothing was started there.
+    """
     return ShotRequest.from_data(read_json(out / "work" / "shot.json")["request"])
 
 
-class _Shot:
-    """The steps, with everything they share."""
+class Shot:
+    """The steps of one shot, with everything they share."""
 
     def __init__(
         self,
@@ -178,7 +183,7 @@ class _Shot:
         self._report = report
         self._cancellation = cancellation
         work = self.folder.work
-        self._artist = ArtistFolder(work / "artist", request.artist, plate, self.size)
+        self.artist = ArtistFolder(work / "artist", request.artist, plate, self.size)
         self._detections = DetectionFolder(work / "detect")
         self._masks = SegmentationFolder(
             work / "segment",
@@ -195,6 +200,7 @@ class _Shot:
     # Starting
 
     def start(self, *, resume: bool, overwrite: bool) -> None:
+        """Make the result folder ready; errors as ``ResultFolder.start``."""
         self.folder.start(
             {"request": self.request.as_data(), "frames": list(self.plate.frames)},
             resume=resume,
@@ -209,7 +215,7 @@ class _Shot:
         count = len(self.plate.frames)
         if self.request.every_frame:
             return tuple(range(count))
-        artist = [index for keys in self._artist.keyframes.values() for index in keys]
+        artist = [index for keys in self.artist.keyframes.values() for index in keys]
         return key_indices(count, self.request.track.step, artist)
 
     def chosen(self, frames: Sequence[int] | None) -> set[int]:
@@ -238,14 +244,15 @@ class _Shot:
                 "the old ones back, or start anew with --overwrite."
             )
 
-    def _segmenter(self) -> SegmenterTracker:
+    def segmenter(self) -> SegmenterTracker:
+        """The segmenter, loaded, counted and pinned to the shot."""
         with self.measure.stage("load"):
             segmenter = self._models.segmenter()
         self._pin("segmenter", segmenter)
         self._segmenter_used = segmenter
         return segmenter
 
-    def _follow(
+    def follow(
         self, stage: str, steps: Iterator[int], *, total: int, done: Callable[[int], int]
     ) -> None:
         """Run a stage to its end, frame by frame.
@@ -284,7 +291,7 @@ class _Shot:
                 settings=self.request.detect,
             )
         with self.measure.stage("detect"):
-            self._follow(
+            self.follow(
                 "detect",
                 (frames[frame] for frame in found),
                 total=len(indices),
@@ -294,7 +301,7 @@ class _Shot:
     def segment(self, indices: Sequence[int]) -> None:
         """Stage 2 at the given positions."""
         missing = [i for i in indices if not self._masks.path(self.plate.frames[i]).exists()]
-        segmenter = self._segmenter() if missing else None
+        segmenter = self.segmenter() if missing else None
 
         def steps() -> Iterator[int]:
             images = self.plate.images([self.plate.frames[i] for i in missing])
@@ -304,7 +311,7 @@ class _Shot:
                     yield index
 
         with self.measure.stage("segment"):
-            self._follow(
+            self.follow(
                 "segment",
                 steps(),
                 total=len(indices),
@@ -315,10 +322,10 @@ class _Shot:
 
     def track(self, *, deliver: bool) -> None:
         """Both passes; with ``deliver``, every frame is delivered once it is final."""
-        segmenter = self._segmenter()
+        segmenter = self.segmenter()
         source = FeatureSource(self.plate, segmenter, budget_bytes=FEATURE_BUDGET_BYTES)
         with self.measure.stage("segment"):
-            artists = self._artist.prepare(segmenter)
+            artists = self.artist.prepare(segmenter)
         self._tracker = tracker = self._open_tracker(segmenter, artists)
 
         def masks_at(index: int, features: Features) -> Segmentation:
@@ -336,14 +343,14 @@ class _Shot:
         count = len(self.plate.frames)
         with self.measure.stage("track forward"):
             forward = self._keeping_clocks(tracker.forward(forward_stream, masks_at))
-            self._follow("track forward", forward, total=count, done=lambda index: index + 1)
+            self.follow("track forward", forward, total=count, done=lambda index: index + 1)
         with self.measure.stage("track backward"):
             finished = tracker.backward(source.stream, masks_at)
             steps = (
                 self._delivering(tracker, finished) if deliver else (index for index, _ in finished)
             )
             backward = self._keeping_clocks(steps)
-            self._follow("track backward", backward, total=count, done=lambda index: count - index)
+            self.follow("track backward", backward, total=count, done=lambda index: count - index)
 
     def _open_tracker(
         self, segmenter: SegmenterTracker | None, artists: Sequence[ArtistObject]
@@ -368,11 +375,11 @@ class _Shot:
     def _delivering(
         self, tracker: ShotTracker, finished: Iterator[tuple[int, MaskCache]]
     ) -> Iterator[int]:
+        delivery = None
         for index, cache in finished:
             with self.measure.stage("deliver"):
-                if self._delivery is None:
-                    self._delivery = self._open_delivery(tracker)
-                self._delivery.write(self.plate.frames[index], cache)
+                delivery = delivery or self.open_delivery(tracker)
+                delivery.write(self.plate.frames[index], cache)
             yield index
 
     # Delivery from finished passes
@@ -380,8 +387,8 @@ class _Shot:
     def deliver(self, chosen: set[int]) -> None:
         """Deliver the given positions, from the last to the first."""
         with self.measure.stage("deliver"):
-            tracker = self._tracker = self._restore()
-            delivery = self._delivery = self._open_delivery(tracker)
+            tracker = self.restore()
+            delivery = self.open_delivery(tracker)
 
             def steps() -> Iterator[int]:
                 for index in sorted(chosen, reverse=True):
@@ -389,18 +396,25 @@ class _Shot:
                     delivery.write(frame, tracker.caches.read(frame))
                     yield index
 
-            self._follow("deliver", steps(), total=len(chosen), done=_counter(0))
+            self.follow("deliver", steps(), total=len(chosen), done=_counter(0))
 
     def is_delivered(self) -> bool:
         """Whether every frame of the shot is there."""
         return all(self.folder.frame_path(frame).exists() for frame in self.plate.frames)
 
-    def _restore(self) -> ShotTracker:
-        tracker = self._open_tracker(None, self._artist.prepare(None))
+    def restore(self) -> ShotTracker:
+        """The finished passes, from their files.
+
+        Raises:
+            ResultError: they are not finished, or a file is damaged.
+        """
+        tracker = self._open_tracker(None, self.artist.prepare(None))
         tracker.restore()
+        self._tracker = tracker
         return tracker
 
-    def _open_delivery(self, tracker: ShotTracker) -> Delivery:
+    def open_delivery(self, tracker: ShotTracker) -> Delivery:
+        """Settle names, ids and turns, and be ready to write frames."""
         earlier = EarlierResult(self.request.reference) if self.request.reference else None
         plan = plan_delivery(
             tracker.layers,
@@ -412,19 +426,20 @@ class _Shot:
         )
         position = {frame: index for index, frame in enumerate(self.plate.frames)}
         weights = self._weights()
-        return Delivery(
+        self._delivery = Delivery(
             plan,
             path_of=self.folder.frame_path,
             display=self.plate.format.display_window,
             window=self.plate.window,
             pixel_aspect=self.plate.format.pixel_aspect,
             edges=self.request.edges,
-            locked=lambda frame: self._artist.locked(position[frame]),
+            locked=lambda frame: self.artist.locked(position[frame]),
             attributes={
                 "segmatte/models": ", ".join(w["name"] for w in weights.values()),
                 "segmatte/plate": self.plate.name,
             },
         )
+        return self._delivery
 
     def _weights(self) -> dict[str, dict[str, Any]]:
         paths = {role: self.folder.work / f"{role}.json" for role in ("detector", "segmenter")}
@@ -457,7 +472,7 @@ class _Shot:
                     yield index
 
         with self.measure.stage("pictures"):
-            self._follow("pictures", steps(), total=len(frames), done=lambda index: index + 1)
+            self.follow("pictures", steps(), total=len(frames), done=lambda index: index + 1)
             write_png(self.folder.contact_sheet, contact_sheet(sheet))
 
     def finish(self) -> ShotResult:

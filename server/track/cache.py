@@ -92,7 +92,7 @@ class MaskCache:
                 if box is None:
                     continue
                 value = answer[box]
-                self._claim(group, box, layer, value)
+                self._raise_claim(group, box, layer, value)
                 if group not in best:
                     zeros = np.zeros(self.layer.shape[1:], np.uint16)
                     best[group] = (zeros, np.zeros_like(zeros), np.zeros(zeros.shape, np.int32))
@@ -115,7 +115,7 @@ class MaskCache:
         self.layer[group][pixels] = layer
         self.probability[group][pixels] = FULL
         self.forget(group, layer)
-        self._claim(group, (slice(None), slice(None)), layer, np.where(pixels, FULL, 0))
+        self.claim(group, layer, np.where(pixels, FULL, 0))
 
     def forget(self, group: int, layer: int) -> None:
         """Withdraw every claim of one layer."""
@@ -128,7 +128,11 @@ class MaskCache:
         self.claim_layer[second][trailing] = 0
         self.claim_probability[second][trailing] = 0
 
-    def _claim(
+    def claim(self, group: int, layer: int, answer: NDArray[np.integer]) -> None:
+        """Take note of how sure a layer is of each pixel, (H, W) 0..65535."""
+        self._raise_claim(group, (slice(None), slice(None)), layer, answer)
+
+    def _raise_claim(
         self, group: int, box: tuple[slice, slice], layer: int, value: NDArray[np.integer]
     ) -> None:
         second = self.groups + group
