@@ -163,6 +163,8 @@ def _terms(text: str) -> Iterator[Term]:
             yield Term(text[start + excludes : position], start, excludes, raw_id=number)
             continue
         pieces, position = _pieces(text, position)
+        if not pieces:
+            raise _error(text, start, "this name is empty")
         expression = _expression(pieces, groups)
         yield Term(text[start + excludes : position], start, excludes, expression=expression)
 
@@ -219,10 +221,10 @@ def _expression(pieces: list[_Piece], groups: Iterator[int]) -> str:
     ``(?=(?P<g>…))(?P=g)`` is how this is said before Python 3.11. Only the last wildcard may be
     tried on, because the level has to end behind it.
     """
+    if pieces == ["/"]:
+        return "/"
     if pieces[-1:] == ["/"]:
         pieces = pieces[:-1]
-        if not pieces:
-            return "/"
     if pieces[:1] != ["/"]:
         pieces = [_LEVELS, *pieces]
     segments: list[tuple[str, list[list[str]]]] = [("", [[]])]
