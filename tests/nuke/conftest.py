@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.nuke import fake_roto
 from tests.nuke.fake_nuke import FakeNuke
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 _FAKE = FakeNuke()
+_FAKE.rotopaint = fake_roto
 sys.modules["nuke"] = _FAKE
+sys.modules["nuke.rotopaint"] = fake_roto
 
 PLUGIN = Path(__file__).parents[2] / "nuke_plugin"
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.nuke import nk
+from tests.nuke import fake_roto, nk
 
 HERE = Path(__file__).parent
 KNOB_TABLE: dict[str, Any] = json.loads((HERE / "nuke_knobs.json").read_text())
@@ -254,6 +254,8 @@ class Node:
         for knob in nuke.knobs_of_class(class_name):
             kind = nuke.kind_of(class_name, knob)
             self._knobs[knob] = Knob(self, knob, kind, ENUMERATIONS.get(knob, ()))
+        if class_name in ("Roto", "RotoPaint"):
+            self._knobs["curves"] = fake_roto.RotoKnob()  # type: ignore[assignment]
         self._knobs["name"].setValue(name)
         for knob, value in (("first", 1), ("last", 1), ("frame", "")):
             if knob in self._knobs and class_name in ("Read", "DeepRead"):

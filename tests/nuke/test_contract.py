@@ -146,6 +146,7 @@ nuke = types.ModuleType("nuke")
 nuke.__getattr__ = lambda name: (lambda *a, **k: None)
 nuke.NUKE_VERSION_MAJOR = 16
 sys.modules["nuke"] = nuke
+nuke.rotopaint = sys.modules["nuke.rotopaint"] = types.ModuleType("nuke.rotopaint")
 sys.path.insert(0, {root!r})
 import importlib
 for module in {modules!r}:
