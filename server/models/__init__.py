@@ -44,7 +44,7 @@ SEGMENTERS = (
 """Names ``load_segmenter`` knows."""
 
 OBJECTS_PER_BATCH = 16
-"""Objects a segmenter computes at once unless memory runs out."""
+"""A usual number of objects at once on a GPU; adapters choose one that suits the device."""
 
 
 class LoadedModel(Protocol):
@@ -64,6 +64,11 @@ class LoadedDetector(Detector, LoadedModel, Protocol):
 
 class LoadedSegmenter(Segmenter, Tracker, LoadedModel, Protocol):
     """One model for stages 2 and 3."""
+
+    @property
+    def objects_per_batch(self) -> int:
+        """Objects computed at once; falls when memory runs out."""
+        ...
 
 
 def load_detector(name: str, *, device: str = "cpu") -> LoadedDetector:
@@ -96,7 +101,7 @@ def load_segmenter(
     name: str,
     *,
     device: str = "cpu",
-    objects_per_batch: int = OBJECTS_PER_BATCH,
+    objects_per_batch: int | None = None,
     compiled: bool = False,
 ) -> LoadedSegmenter:
     """The segmenter and tracker of that name, ready to run.
@@ -105,6 +110,7 @@ def load_segmenter(
         name: one of ``SEGMENTERS``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; of no concern to ``fake`` and ``oracle``.
         objects_per_batch: objects computed at once; part of what makes a result repeatable.
+            None: the adapter's own choice for the device.
         compiled: let torch compile the network: slow first frames, faster ones afterwards.
 
     Raises:
@@ -114,11 +120,11 @@ def load_segmenter(
     if name == "fake":
         from server.models.fake import FakeSegmenter
 
-        return FakeSegmenter(objects_per_batch=objects_per_batch)
+        return FakeSegmenter(objects_per_batch=objects_per_batch or 4)
     if name.partition(":")[0] == "oracle":
         from server.models.oracle import OracleSegmenter
 
-        return OracleSegmenter(_truth(name), objects_per_batch=objects_per_batch)
+        return OracleSegmenter(_truth(name), objects_per_batch=objects_per_batch or 16)
     if name not in SEGMENTERS:
         raise SettingsError(_unknown(name, kind="Segmenter", known=SEGMENTERS))
     from server.models.sam2 import Sam2
@@ -136,17 +142,15 @@ def load_segmenter(
 
 def _sam2_network(name: str) -> tuple[nn.Module, str]:
     """A SAM 2 with its weights, and which weights they are."""
-    from server.models.weights import load_strict, state_sha256
-
     if name == "demo-sam2":
-        from server.models.demo import build_demo_sam2
+        from server.models import demo
 
-        network = build_demo_sam2()
-        return network, state_sha256(network)
+        return demo.build_demo_sam2(), demo.weights_sha256(demo.SAM2_WEIGHTS)
     from safetensors.torch import load_file
 
     from server.models.sam2 import build_sam2
     from server.models.store import require
+    from server.models.weights import load_strict
 
     files = require(name)
     network = build_sam2(files.config)
@@ -155,20 +159,17 @@ def _sam2_network(name: str) -> tuple[nn.Module, str]:
 
 
 def _demo_detector(name: str, *, device: str) -> LoadedDetector:
-    from server.models.demo import build_demo_groundingdino
-    from server.models.demo.groundingdino import LONG_SIDE
+    from server.models import demo
     from server.models.groundingdino import GroundingDino
-    from server.models.weights import state_sha256
 
-    network = build_demo_groundingdino()
     return GroundingDino(
-        network,
+        demo.build_demo_groundingdino(),
         name=name,
-        weights_sha256=state_sha256(network),
+        weights_sha256=demo.weights_sha256(demo.GROUNDINGDINO_WEIGHTS),
         device=device,
-        short_side=LONG_SIDE,
-        longest_side=LONG_SIDE,
-        usual_threshold=0.25,
+        short_side=demo.DETECTOR_LONG_SIDE,
+        longest_side=demo.DETECTOR_LONG_SIDE,
+        usual_threshold=demo.DETECTOR_THRESHOLD,
     )
 
 

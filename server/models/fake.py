@@ -105,7 +105,7 @@ class FakeSegmenter:
         self.weights_sha256 = ""
         self.calls: Counter[str] = Counter()
         self.notes: list[str] = []
-        self._objects_per_batch = objects_per_batch
+        self.objects_per_batch = objects_per_batch
         self._fade = fade
 
     def encode(self, image: ModelImage) -> FakeFeatures:
@@ -142,7 +142,7 @@ class FakeSegmenter:
         return FakeWindow(
             [_most_frequent(labels[mask]) for mask in masks],
             size=(masks.shape[1], masks.shape[2]),
-            objects_per_batch=self._objects_per_batch,
+            objects_per_batch=self.objects_per_batch,
             fade=self._fade,
             calls=self.calls,
         )

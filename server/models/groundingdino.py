@@ -97,13 +97,15 @@ def repair_text_masks(network: nn.Module) -> None:
     The package repeats the (batch, T, T) text masks head by head, while torch's attention wants
     them image by image, so that every image of such a batch reads another one's mask. Masks that
     already have one entry per image and head are left alone by the package, so the right order is
-    made before each layer.
+    made before each layer. Repairing twice does no harm.
     """
 
     def order_by_image(
         layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        masks = kwargs["src_mask"].repeat_interleave(cast(int, layer.nhead), dim=0)
+        masks, images = kwargs["src_mask"], kwargs["src"].shape[1]
+        if len(masks) == images:
+            masks = masks.repeat_interleave(cast(int, layer.nhead), dim=0)
         return args, {**kwargs, "src_mask": masks}
 
     for layer in cast(Any, network).transformer.encoder.text_layers:

@@ -214,7 +214,7 @@ class OracleSegmenter:
         self.weights_sha256 = self._scene.sha256
         self.calls: Counter[str] = Counter()
         self.notes: list[str] = []
-        self._objects_per_batch = objects_per_batch
+        self.objects_per_batch = objects_per_batch
 
     def encode(self, image: ModelImage) -> OracleFeatures:
         """Remember which frame it is."""
@@ -257,7 +257,7 @@ class OracleSegmenter:
             size=(masks.shape[1], masks.shape[2]),
             start=position,
             reverse=reverse,
-            objects_per_batch=self._objects_per_batch,
+            objects_per_batch=self.objects_per_batch,
             calls=self.calls,
         )
 

@@ -31,7 +31,13 @@ from server.models.device import autocast, choose_device, smaller_batch
 from server.models.weights import build_without_init
 from server.segment import Features, SegmentPrompt
 
-OBJECTS_PER_BATCH = 16
+GPU_OBJECTS = 16
+"""Objects computed at once on a GPU, unless told otherwise or memory runs out.
+
+On the CPU it is one: batches save at most a quarter of the time there, and an object computed
+alone has the same bits whatever else is tracked beside it (a batch differs in the last bits, and
+memories rounded to bf16 carry that to about 1e-3 in a logit).
+"""
 
 # The normalisation every SAM 2 was trained with, RGB 0..1.
 _MEAN = (0.485, 0.456, 0.406)
@@ -114,7 +120,7 @@ class Sam2:
         name: str,
         weights_sha256: str,
         device: str = "cpu",
-        objects_per_batch: int = OBJECTS_PER_BATCH,
+        objects_per_batch: int | None = None,
         compiled: bool = False,
     ) -> None:
         """Wrap a network.
@@ -124,23 +130,25 @@ class Sam2:
             name: of the model.
             weights_sha256: of its weights.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-            objects_per_batch: objects computed at once, lowered when memory runs out.
+            objects_per_batch: objects computed at once, lowered when memory runs out; None: one
+                on the CPU, ``GPU_OBJECTS`` on a GPU.
             compiled: let torch compile the image encoder and the memory attention; the first
                 frames are slow, see ``warm_up``.
 
         Raises:
             SettingsError: the device does not exist, or the batch is smaller than one object.
         """
-        if objects_per_batch < 1:
+        if objects_per_batch is not None and objects_per_batch < 1:
             raise SettingsError(f"Objects per batch must be at least 1, not {objects_per_batch}.")
+        chosen = choose_device(device)
         self.name = name
         self.weights_sha256 = weights_sha256
         self.calls: Counter[str] = Counter()
         self.notes: list[str] = []
         self._engine = _Engine(
             network,
-            device=choose_device(device),
-            batch_size=objects_per_batch,
+            device=chosen,
+            batch_size=objects_per_batch or (1 if chosen.type == "cpu" else GPU_OBJECTS),
             calls=self.calls,
             notes=self.notes,
             compiled=compiled,
@@ -538,13 +546,7 @@ class _Engine:
         except (RuntimeError, MemoryError) as error:
             self.shrink_after(error, size=1)
             raise
-        levels = self._network.num_feature_levels
-        if not self._positions:
-            self._positions = [
-                position.flatten(2).permute(2, 0, 1)
-                for position in encoded["vision_pos_enc"][-levels:]
-            ]
-        return Sam2Features(tuple(encoded["backbone_fpn"][-levels:]))
+        return Sam2Features(tuple(encoded["backbone_fpn"][-self._network.num_feature_levels :]))
 
     @torch.inference_mode()
     def decode(
@@ -668,15 +670,23 @@ class _Engine:
 
     def _frame(self, features: Sam2Features, count: int) -> dict[str, list[Any]]:
         """A frame as ``track_step`` reads it, seen by ``count`` objects (views, no copies)."""
+        if not self._positions:  # they depend on the sizes alone
+            code = self._network.image_encoder.neck.position_encoding
+            self._positions = [_tokens(code(level).to(level.dtype)) for level in features.levels]
         return {
             "current_vision_feats": [
-                level.flatten(2).permute(2, 0, 1).expand(-1, count, -1) for level in features.levels
+                _tokens(level).expand(-1, count, -1) for level in features.levels
             ],
             "current_vision_pos_embeds": [
                 position.expand(-1, count, -1) for position in self._positions
             ],
             "feat_sizes": [tuple(level.shape[-2:]) for level in features.levels],
         }
+
+
+def _tokens(level: Tensor) -> Tensor:
+    """A feature map (1, C, h, w) as a row of tokens (h*w, 1, C)."""
+    return level.flatten(2).permute(2, 0, 1)
 
 
 def _own(features: Features) -> Sam2Features:

@@ -5,7 +5,6 @@ A weight file that does not fit would otherwise give a random network that runs 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -56,19 +55,6 @@ def load_strict(network: nn.Module, state: Mapping[str, torch.Tensor], *, source
             "model again, or choose the name that belongs to this file."
         )
     network.load_state_dict(dict(state), strict=False)
-
-
-def state_sha256(network: nn.Module) -> str:
-    """A name for the weights in a network: sha256 over keys, shapes and values, as hex digits.
-
-    For networks that do not come from one file, whose own sha256 would serve.
-    """
-    digest = hashlib.sha256()
-    for key, tensor in sorted(network.state_dict().items()):
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f"{key} {values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def build_without_init(build: Callable[[], Built]) -> Built:
