@@ -272,7 +272,8 @@ def _encoded_lines(image: DeepImage, channels: list[Samples]) -> Iterator[bytes]
     differences = np.empty_like(halves)
     cumulative = np.empty(width, "<i4")
     cumulative_bytes = cumulative.view(np.uint8)
-    empty_counts = _deflated(_parted(cumulative_bytes * 0, halves), differences)
+    nothing = np.zeros_like(cumulative_bytes)
+    empty_counts = _smaller(_deflated(_parted(nothing, halves), differences), nothing)
     position = 0
     for row in range(height):
         y, number = image.data_window.y0 + row, int(totals[row])
@@ -281,8 +282,7 @@ def _encoded_lines(image: DeepImage, channels: list[Samples]) -> Iterator[bytes]
             continue
         np.cumsum(counts[row], out=cumulative)
         packed_counts = _deflated(_parted(cumulative_bytes, halves), differences)
-        if len(packed_counts) >= cumulative_bytes.size:
-            packed_counts = cumulative_bytes.tobytes()
+        packed_counts = _smaller(packed_counts, cumulative_bytes)
         half = pair_bytes * number
         start = 0
         for plane, size in planes:
@@ -322,6 +322,10 @@ def _deflated(halves: NDArray[np.uint8], differences: NDArray[np.uint8]) -> byte
     np.subtract(halves[1:], halves[:-1], out=out[1:])
     out[1:] ^= 128  # adding 128 modulo 256
     return zlib.compress(out.data, _LEVEL)
+
+
+def _smaller(packed: bytes, raw: NDArray[np.uint8]) -> bytes:
+    return packed if len(packed) < raw.size else raw.tobytes()
 
 
 # --- bytes to lines ----------------------------------------------------------------------------

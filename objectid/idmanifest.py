@@ -75,11 +75,12 @@ def decode_id_manifest(payload: bytes) -> tuple[ChannelGroup, ...]:
         raise IdManifestError(f"it claims {size_bytes} bytes")
     inflate = zlib.decompressobj()
     try:
-        raw = inflate.decompress(payload[8:], size_bytes)
+        raw = inflate.decompress(payload[8:], size_bytes) if size_bytes else b""
+        more = b"" if inflate.eof else inflate.decompress(inflate.unconsumed_tail, 1)
     except zlib.error as error:
         raise IdManifestError(f"it cannot be inflated ({error})") from error
-    if len(raw) != size_bytes:
-        raise IdManifestError(f"it has {len(raw)} bytes, not {size_bytes}")
+    if len(raw) != size_bytes or more:
+        raise IdManifestError(f"it has another size than the {size_bytes} bytes it states")
     source = _Source(raw)
     if source.int32() != 0:
         raise IdManifestError("its version is unknown")

@@ -130,4 +130,5 @@ def test_colours_are_stable_and_neither_dark_nor_bright():
         red, green, blue = colour = objectid.object_colour(f"/person/person_{number}")
         assert colour == objectid.object_colour(f"/person/person_{number}")
         assert 0.1 <= 0.2126 * red + 0.7152 * green + 0.0722 * blue <= 0.5
-        assert 0 <= min(colour) and max(colour) <= 1
+        assert 0 <= min(colour)
+        assert max(colour) <= 1
