@@ -19,6 +19,7 @@ from server.errors import PlateError
 _RGB = (("r", "g", "b"), ("red", "green", "blue"))
 _USUAL_LAYERS = ("", "rgba", "rgb", "beauty", "c")
 _LARGEST_SIDE = 1 << 16
+_MOST_PIXELS = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class _Opened:
     def __init__(self, path: Path, *, frame: int) -> None:
         self._path = path
         self._frame = frame
-        self._oiio = _openimageio()
+        self._oiio = openimageio()
 
     def __enter__(self) -> _Opened:
         if not self._path.is_file():
@@ -180,7 +181,7 @@ class _Opened:
         if self._input is None:
             size = self._path.stat().st_size
             raise self._error(
-                f"cannot be opened as an image ({size} bytes: {_one_line(self._oiio.geterror())}). "
+                f"cannot be opened as an image ({size} bytes: {one_line(self._oiio.geterror())}). "
                 "Expected a complete image file; render or copy it again"
             )
         return self
@@ -239,7 +240,7 @@ class _Opened:
         complaint = self._input.geterror()
         if pixels is None or complaint:
             raise self._error(
-                f"is truncated or damaged ({_one_line(complaint)}). Expected all of its pixels; "
+                f"is truncated or damaged ({one_line(complaint)}). Expected all of its pixels; "
                 "render or copy it again"
             )
         window = picture.format.data_window
@@ -265,11 +266,15 @@ class _Opened:
         choice: PictureChoice,
     ) -> Picture:
         spec = specs[index]
-        if max(spec.width, spec.height, spec.full_width, spec.full_height) > _LARGEST_SIDE:
-            raise self._error(
-                f"claims {spec.full_width} x {spec.full_height} pixels, more than {_LARGEST_SIDE} "
-                "on a side; it is damaged or not a plate. Render or copy it again"
-            )
+        for width, height in (
+            (spec.width, spec.height),
+            (spec.full_width, spec.full_height),
+        ):
+            if max(width, height) > _LARGEST_SIDE or width * height > _MOST_PIXELS:
+                raise self._error(
+                    f"claims {width} x {height} pixels, more than any plate has; it is damaged or "
+                    "not a plate. Render or copy it again"
+                )
         aspect = choice.pixel_aspect or float(spec.get_float_attribute("PixelAspectRatio", 1.0))
         if not math.isfinite(aspect) or aspect <= 0:
             aspect = 1.0
@@ -385,11 +390,17 @@ def _rgb(group: dict[str, int]) -> tuple[int, int, int] | None:
     return None
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A library's complaint, fit for the middle of a sentence."""
     return " ".join(text.split())[:200] or "no reason given"
 
 
-def _openimageio() -> Any:
+def openimageio() -> Any:
+    """The package, imported when the first picture is read.
+
+    Raises:
+        PlateError: it is not installed.
+    """
     try:
         import OpenImageIO
     except ImportError as error:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from server.errors import PromptError
+from server.frames.images import one_line, openimageio
 
 
 def read_mask(path: Path, *, channel: str = "") -> tuple[NDArray[np.float32], tuple[int, int]]:
@@ -25,21 +25,31 @@ def read_mask(path: Path, *, channel: str = "") -> tuple[NDArray[np.float32], tu
     Raises:
         PromptError: the file cannot be read or has no such channel.
     """
-    oiio = _openimageio()
-    opened = oiio.ImageInput.open(str(path))
+    oiio = openimageio()
+    opened = oiio.ImageInput.open(str(path)) if path.is_file() else None
     if opened is None:
-        raise PromptError(f"The mask {path} cannot be read: {oiio.geterror().strip()}.")
+        reason = one_line(oiio.geterror()) if path.is_file() else "no such file"
+        raise PromptError(
+            f"Expected a mask in {path}, found no image ({reason}). Write it again or correct the "
+            "path."
+        )
     try:
         spec = opened.spec()
+        if spec.deep:
+            raise PromptError(f"The mask {path} holds deep samples. Flatten it first.")
         names = list(spec.channelnames)
         if channel and channel not in names:
             raise PromptError(
-                f"The mask {path} has no channel {channel!r}. It has: {', '.join(names)}."
+                f"The mask {path} has no channel {channel!r}; it has {', '.join(names)}. Name one "
+                "of these."
             )
         chosen = names.index(channel) if channel else max(spec.alpha_channel, 0)
         pixels = opened.read_image(0, 0, chosen, chosen + 1, oiio.FLOAT)
-        if pixels is None:
-            raise PromptError(f"The mask {path} cannot be read: {opened.geterror().strip()}.")
+        complaint = opened.geterror()
+        if pixels is None or complaint:
+            raise PromptError(
+                f"The mask {path} is truncated or damaged ({one_line(complaint)}). Write it again."
+            )
         shape = (spec.height, spec.width)
         return (
             np.asarray(pixels, np.float32).reshape(shape),
@@ -47,9 +57,3 @@ def read_mask(path: Path, *, channel: str = "") -> tuple[NDArray[np.float32], tu
         )
     finally:
         opened.close()
-
-
-def _openimageio() -> Any:
-    import OpenImageIO
-
-    return OpenImageIO

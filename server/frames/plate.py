@@ -36,6 +36,11 @@ from server.frames.sequence import (
     format_frames,
 )
 
+_HEADERS_AT_ONCE = 8
+"""Headers wait for the file server, not for a core."""
+_MOST_WORKERS = 4
+"""Each holds one frame at the plate's full size in float."""
+
 
 @dataclass(frozen=True)
 class PlateSettings:
@@ -189,7 +194,7 @@ class Plate:
             PlateError: as :meth:`read`, when the frame concerned is reached.
         """
         numbers = iter(self.frames if frames is None else frames)
-        workers = 1 if self._source.reads_in_order else max(1, min(2, read_ahead))
+        workers = 1 if self._source.reads_in_order else max(1, min(read_ahead, _MOST_WORKERS))
         pending: deque[Future[ModelImage]] = deque()
         pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="read-ahead")
         try:
@@ -333,11 +338,11 @@ def _look_at_headers(
     window = first.format.display_window
     if include_overscan:
         window = window.union(first.format.data_window)
-    for frame in frames[1:]:
-        picture = source.header(frame)
-        _check_same_shape(first, picture, frame=frame, path=path, name=source.name)
-        if include_overscan:
-            window = window.union(picture.format.data_window)
+    with ThreadPoolExecutor(_HEADERS_AT_ONCE, thread_name_prefix="headers") as pool:
+        for frame, picture in zip(frames, pool.map(source.header, frames), strict=True):
+            _check_same_shape(first, picture, frame=frame, path=path, name=source.name)
+            if include_overscan:
+                window = window.union(picture.format.data_window)
     return first, window
 
 

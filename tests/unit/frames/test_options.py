@@ -21,7 +21,7 @@ def test_no_option_gives_the_default_settings(parser):
 
 def test_every_option_reaches_its_setting(parser):
     arguments = parser.parse_args(
-        "--frames=-5-1100x2 --gaps hold --window data --colorspace ACEScg --exposure -1.5 "
+        "--range=-5-1100x2 --gaps hold --window data --colorspace ACEScg --exposure -1.5 "
         "--display D --view V --ocio-config C --part P --eye left --layer beauty "
         "--pixel-aspect 2 --movie-start 1001".split()
     )
@@ -43,7 +43,7 @@ def test_every_option_reaches_its_setting(parser):
     assert plate_settings(parser.parse_args(["--exposure", "auto"])).exposure == "auto"
 
 
-@pytest.mark.parametrize("option", [["--frames", "x"], ["--exposure", "bright"]])
+@pytest.mark.parametrize("option", [["--range", "x"], ["--exposure", "bright"]])
 def test_a_wrong_value_says_what_was_expected(parser, option, capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(option)
