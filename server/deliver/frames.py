@@ -193,7 +193,6 @@ class Delivery:
         """
         self.plan = plan
         self.records: dict[int, LayerRecord] = defaultdict(LayerRecord)
-        self.normalised_pixels = 0
         self._path_of = path_of
         self._display = Window(display.x0, display.y0, display.x1, display.y1)
         self._window = window
@@ -202,7 +201,7 @@ class Delivery:
         self._locked = locked
         self._attributes = dict(attributes)
 
-    def write(self, frame: int, cache: MaskCache, *, again: bool = False) -> None:
+    def write(self, frame: int, cache: MaskCache, *, again: bool = False) -> int:
         """Deliver one frame; one that is there already is only taken note of.
 
         Args:
@@ -210,13 +209,16 @@ class Delivery:
             cache: its finished cache.
             again: write it even if it is there.
 
+        Returns:
+            Pixels in which more than one whole pixel was claimed, and divided up.
+
         Raises:
             ResourceError: the disk is full or cannot be written.
         """
         self._note(frame, cache)
         path = self._path_of(frame)
         if path.exists() and not again:
-            return
+            return 0
         names, ids = self.plan.naming.names, self.plan.ids
         found = coverages(
             cache,
@@ -235,7 +237,6 @@ class Delivery:
             display_window=self._display,
             pixel_aspect=self._pixel_aspect,
         )
-        self.normalised_pixels += encoded.normalised_pixels
         try:
             write_frame(path, encoded.frame, manifest=ids, attributes=self._attributes)
         except StorageError as error:
@@ -243,6 +244,7 @@ class Delivery:
                 f"{error} Free some space or choose another output folder, then repeat the "
                 "command with --resume."
             ) from error
+        return encoded.normalised_pixels
 
     def _note(self, frame: int, cache: MaskCache) -> None:
         for group in range(cache.groups):

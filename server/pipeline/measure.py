@@ -29,6 +29,8 @@ class Measure:
         self._earlier: Counter[str] = Counter()
         self._counters: dict[int, tuple[Counter[str], Counter[str]]] = {}
         self._peak = 0
+        self.normalised_pixels = 0
+        """Pixels whose coverages added up to more than 1, of all frames written."""
         self._stack: list[tuple[str, float, float]] = []
         if path.exists():
             kept = json.loads(path.read_text())
@@ -36,6 +38,7 @@ class Measure:
             self._cpu.update(kept["cpu"])
             self._earlier.update(kept["calls"])
             self._peak = kept["peak_memory_bytes"]
+            self.normalised_pixels = kept["normalised_pixels"]
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -95,5 +98,6 @@ class Measure:
             "cpu": self._cpu,
             "calls": self.calls,
             "peak_memory_bytes": self.peak_memory_bytes,
+            "normalised_pixels": self.normalised_pixels,
         }
         save_atomically(self._path, json.dumps(data).encode())

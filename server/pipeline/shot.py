@@ -379,8 +379,11 @@ class Shot:
         for index, cache in finished:
             with self.measure.stage("deliver"):
                 delivery = delivery or self.open_delivery(tracker)
-                delivery.write(self.plate.frames[index], cache)
+                self._write(delivery, index, cache)
             yield index
+
+    def _write(self, delivery: Delivery, index: int, cache: MaskCache) -> None:
+        self.measure.normalised_pixels += delivery.write(self.plate.frames[index], cache)
 
     # Delivery from finished passes
 
@@ -392,11 +395,15 @@ class Shot:
 
             def steps() -> Iterator[int]:
                 for index in sorted(chosen, reverse=True):
-                    frame = self.plate.frames[index]
-                    delivery.write(frame, tracker.caches.read(frame))
+                    cache = tracker.caches.read(self.plate.frames[index])
+                    self._write(delivery, index, cache)
                     yield index
 
             self.follow("deliver", steps(), total=len(chosen), done=_counter(0))
+            if self.is_delivered():  # the report speaks of all frames, whoever delivered them
+                for index in set(range(len(self.plate.frames))) - chosen:
+                    frame = self.plate.frames[index]
+                    delivery.write(frame, tracker.caches.read(frame))
 
     def is_delivered(self) -> bool:
         """Whether every frame of the shot is there."""
