@@ -102,19 +102,27 @@ class Scene:
         return Segmentation(tuple(masks), ())
 
 
-def plain_tracking(model, scene, *, frames, categories, settings, key):
-    """Window after window over caches of all frames in memory: the order the method is told in."""
+def plain_tracking(
+    model, scene, *, frames, categories, settings, key, size=SIZE, features=Frame, judge=None
+):
+    """Window after window over caches of all frames in memory: the order the method is told in.
+
+    ``judge(cached, masks)`` sees every prompt decision before it is made.
+    """
     count = len(frames)
-    caches = [MaskCache.empty(len(categories), SIZE) for _ in frames]
+    caches = [MaskCache.empty(len(categories), size) for _ in frames]
     numbers = itertools.count(1)
     births, prompts = [], [[] for _ in frames]
 
     def prompt_at(index, masks):
         labels = caches[index].layer.copy()
         for group, category in enumerate(categories):
+            own = [m for m in masks if m.category == category]
+            if judge is not None:
+                judge(labels[group], own)
             answer = build_prompt(
                 labels[group],
-                [m for m in masks if m.category == category],
+                own,
                 frame=frames[index],
                 settings=settings.match,
                 number=lambda: next(numbers),
@@ -129,14 +137,14 @@ def plain_tracking(model, scene, *, frames, categories, settings, key):
     def run(index, prompt, *, reverse):
         if not prompt.layers:
             return
-        window = model.open_window(Frame(index), prompt.masks, reverse=reverse)
+        window = model.open_window(features(index), prompt.masks, reverse=reverse)
         step = -1 if reverse else 1
         for age in range(1, settings.interval + 1):
             at = index + step * age
             if not 0 <= at < count:
                 return
             caches[at].merge(
-                list(window.step(Frame(at))),
+                list(window.step(features(at))),
                 layers=prompt.layers,
                 groups=prompt.groups,
                 margins=[EPSILON] * len(prompt.layers),
@@ -144,9 +152,9 @@ def plain_tracking(model, scene, *, frames, categories, settings, key):
 
     for index in key:
         if index != count - 1:
-            run(index, prompt_at(index, scene(index, Frame(index)).masks), reverse=False)
+            run(index, prompt_at(index, scene(index, features(index)).masks), reverse=False)
     for index in reversed(key):
-        masks = scene(index, Frame(index)).masks if index == count - 1 else ()
+        masks = scene(index, features(index)).masks if index == count - 1 else ()
         prompt = prompt_at(index, masks)
         if index:
             run(index, prompt, reverse=True)
