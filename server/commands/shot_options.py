@@ -45,18 +45,19 @@ def add_shot_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="an earlier result of this shot whose names and ids are kept",
     )
-    _add_models(parser)
+    add_model_arguments(parser)
     _add_method(parser)
 
 
-def _add_models(parser: argparse.ArgumentParser) -> None:
+def add_model_arguments(parser: argparse.ArgumentParser, *, default: str = "official") -> None:
+    """Declare which models are used, and where they compute."""
     group = parser.add_argument_group("models")
     group.add_argument(
         "--models",
         choices=sorted(_PRESETS),
-        default="official",
+        default=default,
         help="the official pair (fetched once), or the small demo pair that knows drawn plates "
-        "only (default: official)",
+        f"only (default: {default})",
     )
     group.add_argument("--detector", metavar="NAME", help="another detector")
     group.add_argument("--segmenter", metavar="NAME", help="another segmenter and tracker")
@@ -176,7 +177,7 @@ def shot_request(arguments: argparse.Namespace) -> ShotRequest:
     prompt = arguments.prompt
     if prompt is None and not artist.objects:
         prompt = DEFAULT_PROMPT
-    detector, segmenter = _model_names(arguments)
+    detector, segmenter = model_names(arguments)
     return ShotRequest(
         plate=os.path.abspath(arguments.plate),
         prompt=prompt,
@@ -205,7 +206,8 @@ def shot_request(arguments: argparse.Namespace) -> ShotRequest:
     )
 
 
-def _model_names(arguments: argparse.Namespace) -> tuple[str, str]:
+def model_names(arguments: argparse.Namespace) -> tuple[str, str]:
+    """Detector and segmenter a command line asks for."""
     detector, segmenter = _PRESETS[arguments.models]
     return arguments.detector or detector, arguments.segmenter or segmenter
 

@@ -1,0 +1,61 @@
+# Two commands matter: `make demo` and `make test`. Both set everything up on their first run, in
+# .venv; a second run does no set-up.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SERVER := $(VENV)/server.installed
+DEVELOPMENT := $(VENV)/development.installed
+
+# One torch thread per process: processes share the cores.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test test-integration test-long lint bench licences stubs clean
+
+help:
+	@echo "make demo              set up and run the main job on a drawn plate"
+	@echo "make test              set up and prove what can be proved here"
+	@echo "make test-integration  the heavier groups: browser, other clients, containers, …"
+	@echo "make lint              style, types and import directions only"
+	@echo "make bench             the benchmarks, as a report"
+	@echo "make licences          licences of everything the default install brings"
+
+demo: $(SERVER)
+	@$(BIN)/segmatte demo
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not integration" tests
+
+test-integration: $(DEVELOPMENT)
+	$(BIN)/python -m tests.integration
+
+lint: $(DEVELOPMENT)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(DEVELOPMENT)
+	$(BIN)/python -m tests.benchmarks
+
+licences: $(DEVELOPMENT)
+	$(BIN)/python -m tests.licences
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Segmatte needs Python 3.10 or newer, found %d.%d. Name one: make PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+
+# The torch pair is pinned: another one of either breaks the other.
+$(SERVER): pyproject.toml requirements/models.txt | $(BIN)/python
+	$(PIP) install --quiet setuptools wheel torch==2.14.1 torchvision==0.29.1
+	SAM2_BUILD_CUDA=0 $(PIP) install --quiet --no-deps --no-build-isolation -r requirements/models.txt
+	$(PIP) install --quiet -e '.[server]'
+	touch $@
+
+$(DEVELOPMENT): pyproject.toml | $(SERVER)
+	$(PIP) install --quiet -e '.[server,web,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo_output build *.egg-info

@@ -1,0 +1,75 @@
+"""Runs the integration groups one after the other, each with its seconds.
+
+A group that cannot run here says why; unless it is listed in ``MAY_BE_SKIPPED``, that is a failure,
+so that a missing package never passes for a green run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+MAY_BE_SKIPPED: frozenset[str] = frozenset({"bare host"})
+"""``bare host`` needs the rights to make a mount namespace."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tests under one heading."""
+
+    name: str
+    paths: tuple[str, ...]
+    missing: Callable[[], str | None]
+    """Why it cannot run here, or None."""
+
+
+def needs(*programs: str) -> Callable[[], str | None]:
+    """A check for programs on the path."""
+
+    def missing() -> str | None:
+        absent = [program for program in programs if shutil.which(program) is None]
+        return f"{', '.join(absent)} not installed" if absent else None
+
+    return missing
+
+
+def may_mount() -> str | None:
+    """Whether a private mount namespace can be made."""
+    done = subprocess.run(
+        ["unshare", "--mount", "true"], capture_output=True, text=True, check=False
+    )
+    return None if done.returncode == 0 else "no right to make a mount namespace"
+
+
+GROUPS = (Group("bare host", ("tests/integration/test_bare_host.py",), may_mount),)
+
+
+def main() -> int:
+    """Run all groups; returns the exit code."""
+    failed = []
+    for group in GROUPS:
+        start = time.monotonic()
+        reason = group.missing()
+        if reason is not None:
+            print(f"{group.name}: SKIPPED because {reason}", flush=True)
+            if group.name not in MAY_BE_SKIPPED:
+                failed.append(group.name)
+            continue
+        print(f"{group.name}:", flush=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-m", "integration", *group.paths], check=False
+        )
+        print(f"{group.name}: {time.monotonic() - start:.0f} s", flush=True)
+        if done.returncode != 0:
+            failed.append(group.name)
+    if failed:
+        print(f"FAILED: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
