@@ -274,7 +274,7 @@ class PipelineEngine:
         Raises:
             ServerError: as the pipeline.
         """
-        from server.pipeline import run_shot
+        from server.pipeline import correct_shot, run_shot
 
         request = shot_request(
             work.request, plate=work.plate, defaults=work.defaults, reference=work.reference
@@ -282,7 +282,16 @@ class PipelineEngine:
         check_plate(request, work.defaults)
         models = self._warm.for_shot(detector=request.detector, segmenter=request.segmenter)
         if work.request.is_correction:
-            return self._correct(work, request, models, report, cancellation)
+            item = work.request.artist.objects[0]
+            _, (first, last) = correct_shot(
+                work.result,
+                item.name,
+                item.keyframes[0],
+                models=models,
+                report=report,
+                cancellation=cancellation,
+            )
+            return f"Frames {first}-{last} may have changed."
         resume = (work.result / "work" / "shot.json").exists()
         result = run_shot(
             request,
@@ -295,31 +304,6 @@ class PipelineEngine:
         for warning in result.warnings:
             warn(warning)
         return "" if result.names else f"Nothing was found for {request.prompt!r}."
-
-    def _correct(
-        self,
-        work: Work,
-        request: ShotRequest,
-        models: Models,
-        report: Report,
-        cancellation: Cancellation,
-    ) -> str:
-        import server.pipeline
-
-        correct_shot = getattr(server.pipeline, "correct_shot", None)
-        if correct_shot is None:
-            raise InputError("This version cannot correct a finished shot.")
-        item = work.request.artist.objects[0]
-        correct_shot(
-            request,
-            work.result,
-            item.name,
-            item.keyframes[0],
-            models=models,
-            report=report,
-            cancellation=cancellation,
-        )
-        return ""
 
     def preview(self, work: Work, frame: int, *, boxes_only: bool) -> tuple[Shown, list[Candidate]]:
         """Stages 1 and 2 on one frame.

@@ -34,6 +34,8 @@ from server.jobs.store import Failure, Job, Lease, Store, WorkerRow
 
 _log = logging.getLogger("segmatte.executor")
 _STARTING_SECONDS = 120.0
+_DELIVERING = ("track backward", "deliver")
+"""Stages whose reports mean that a frame's matte is finished."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +280,9 @@ class _Run:
         source = self._folder.last_attempt(before=self._lease.attempt)
         if job.fresh:
             self._folder.clear_results()
-            source = self._source_of_correction(job) if request.is_correction else None
+            source = None
+        if request.is_correction:  # short: always from the finished shot
+            source = self._source_of_correction(job)
         self._attempt = self._folder.start(self._lease.attempt, source=source)
         self._store.begin(self._lease)
         reference = ""
@@ -338,7 +342,7 @@ class _Run:
         stage, total = message["stage"], message["total"]
         if stage.startswith("track"):
             self._store.note_frames(self._lease, total)
-        if message["frame"] is not None:
+        if message["frame"] is not None and stage in _DELIVERING:
             self._publish_frame(message["frame"])
         return self._store.report(
             self._lease,

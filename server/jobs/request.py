@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -146,7 +146,8 @@ class JobRequest:
 
         Args:
             text: of the store.
-            masks: folder the names of masks are put into.
+            masks: folder the names of masks are put into; kept relative if it is, so that the
+                request reads the same in every attempt's folder.
         """
         data = json.loads(text)
         plate = data["plate"]
@@ -162,7 +163,7 @@ class JobRequest:
             frame_range=FrameRange.parse(data["range"]) if data["range"] else None,
             options=PlateSettings(**_known(PlateSettings, data["options"])),
             prompt=data["prompt"],
-            artist=parse_prompts(data["artist"], folder=masks),
+            artist=_relocate(parse_prompts(data["artist"], folder=Path("/")), masks),
             masks=tuple(MaskSource(**mask) for mask in data["masks"]),
             choices=ShotChoices(**_known(ShotChoices, data["choices"])),
             reference_job=data["reference_job"],
@@ -218,6 +219,19 @@ def single_keyframe(name: str, keyframe: Keyframe) -> ArtistPrompts:
 def mask_file(name: str, channel: str) -> MaskFile:
     """A mask of a request by its name."""
     return MaskFile(Path(name), channel)
+
+
+def _relocate(artist: ArtistPrompts, folder: Path) -> ArtistPrompts:
+    def place(keyframe: Keyframe) -> Keyframe:
+        if keyframe.mask is None:
+            return keyframe
+        return replace(keyframe, mask=replace(keyframe.mask, path=folder / keyframe.mask.path.name))
+
+    return ArtistPrompts(
+        tuple(
+            PromptedObject(item.name, tuple(map(place, item.keyframes))) for item in artist.objects
+        )
+    )
 
 
 def _format(data: Mapping[str, Any] | None) -> PlateFormat | None:
