@@ -194,7 +194,9 @@ def _check_kind(header: Header) -> None:
     if header.flags & FLAG_MULTIPART:
         raise UnsupportedFileError("Has several parts.", path=path)
     if not header.flags & FLAG_DEEP or header.flags & FLAG_TILED:
-        raise UnsupportedFileError("Is not a deep scanline file.", path=path)
+        raise UnsupportedFileError(
+            "Is not a deep scanline file but a flat image or tiles.", path=path
+        )
     if header.text("type") != "deepscanline":
         raise UnsupportedFileError(f"Is of type {header.text('type')!r}.", path=path)
     if header.compression not in _DECODERS:

@@ -92,8 +92,10 @@ def main(source: str, target: str) -> int:
     try:
         file = OpenEXR.File(source, separate_channels=True)
         deep = [part for part in file.parts if str(part.type()).lower().find("deep") >= 0]
-        if not deep:
+        if not deep and file.parts and all(part.channels for part in file.parts):
             return _NOT_DEEP
+        if not deep:
+            raise ValueError("no part of it is readable")
         _rewrite(deep[0], Path(target))
     except (RuntimeError, ValueError, TypeError, MemoryError, ObjectIdError) as error:
         print(str(error) or type(error).__name__, file=sys.stderr)  # noqa: T201 - to the parent
