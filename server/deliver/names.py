@@ -82,6 +82,12 @@ def name_layers(
         kept = _inherit(layers, reference, similarity)
         names |= {number: name for number, (name, _) in kept.items()}
         table += [Inheritance(name, "inherited", iou) for name, iou in kept.values()]
+        table += [
+            Inheritance(layer.category, "inherited", float(similarity[row, column]))
+            for row, layer in enumerate(layers)
+            for column, name in enumerate(reference.names)
+            if layer.artist and layer.category == name
+        ]
     for layer in born:
         if layer.number in names:
             continue
