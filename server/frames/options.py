@@ -20,7 +20,7 @@ def add_plate_arguments(parser: argparse.ArgumentParser) -> None:
         dest="frame_range",
         type=_frame_range,
         metavar="RANGE",
-        help="frames to work on: 1001, 1001-1100 or 1001-1100x2; --frames=-5-20 below zero "
+        help="frames to work on: 1001, 1001-1100 or 1001-1100x2; --range=-5-20 below zero "
         "(default: all found)",
     )
     group.add_argument(

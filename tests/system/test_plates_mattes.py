@@ -90,24 +90,28 @@ def test_a_figure_on_an_anamorphic_plate_with_overscan_is_found_where_it_is_stor
         assert overlap(found, truth.astype(np.float32)) >= 0.94, frame
 
 
-def test_artists_prompts_on_an_anamorphic_plate_are_in_stored_pixels(tmp_path):
-    write_figure(tmp_path, size=(108, 140), origin=(5, -7), display=(5, -7, 140, 108))
-    diamond = [[100, 60], [110, 80], [100, 100], [90, 80]]
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        {"box": [14, 30, 46, 94]},
+        {"points": [{"x": 40, "y": 62}, {"x": 90, "y": 20, "positive": False}]},
+        {"mask": {"path": "figure-mask.exr"}},
+        {"polygons": [{"points": [[30, 30], [46, 62], [30, 94], [14, 62]]}]},
+    ],
+    ids=lambda prompt: next(iter(prompt)),
+)
+def test_an_artists_prompt_on_an_anamorphic_plate_is_in_stored_pixels(tmp_path, prompt):
+    plate, size = tmp_path / "plate", (108, 140)
+    plate.mkdir()
+    write_figure(plate, size=size, origin=(5, -7), display=(5, -7, 140, 108))
+    figure = inside_ellipse(1001, size=size).astype(np.float32)
+    write_image(tmp_path / "figure-mask.exr", figure[..., None])
     prompts = {
         "version": 1,
-        "objects": [
-            {
-                "name": "/hero/box",
-                "keyframes": [{"frame": 1001, "box": [14, 30, 46, 94]}],
-            },
-            {
-                "name": "/hero/shape",
-                "keyframes": [{"frame": 1001, "polygons": [{"points": diamond}]}],
-            },
-        ],
+        "objects": [{"name": "/hero", "keyframes": [{"frame": 1001, **prompt}]}],
     }
     request = ShotRequest(
-        plate=str(tmp_path / "figure.####.exr"),
+        plate=str(plate / "figure.####.exr"),
         artist=parse_prompts(prompts, folder=tmp_path),
         plate_settings=PlateSettings(colorspace="Raw"),
         detector="fake",
@@ -115,12 +119,12 @@ def test_artists_prompts_on_an_anamorphic_plate_are_in_stored_pixels(tmp_path):
     )
     out = tmp_path / "out"
     run_shot(request, out, models=fake_models())
-    found, _ = matte(out, 1001, "/hero/box")
-    assert overlap(found, inside_ellipse(1001, size=(108, 140)).astype(np.float32)) >= 0.94
-    shape, _ = matte(out, 1001, "/hero/shape")
     y, x = np.mgrid[0:108, 0:140] + 0.5
-    truth = np.abs(x - 100) / 10 + np.abs(y - 80) / 20 <= 1
-    assert overlap(shape, truth.astype(np.float32)) >= 0.9
+    diamond = (np.abs(x - 30) / 16 + np.abs(y - 62) / 32 <= 1).astype(np.float32)
+    found, _ = matte(out, 1001)
+    assert overlap(found, diamond if "polygons" in prompt else figure) >= 0.93
+    later, _ = matte(out, 1006)
+    assert overlap(later, inside_ellipse(1006, size=size).astype(np.float32)) >= 0.93
 
 
 SCENE_FRAMES = range(1001, 1004)
