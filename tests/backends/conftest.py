@@ -162,6 +162,7 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def small_dino(text_folder: Path, **overrides: object) -> torch.nn.Module:
     """The official layout with random weights, always the same ones, Swin-T trunk."""
+    torch.manual_seed(5)
     network = build_groundingdino(
         "GroundingDINO_SwinT_OGC", text_folder=text_folder, **{**SMALL_DINO, **overrides}
     )
@@ -170,6 +171,7 @@ def small_dino(text_folder: Path, **overrides: object) -> torch.nn.Module:
 
 def small_sam2(image_size: int = 128) -> torch.nn.Module:
     """SAM 2.1 tiny with random weights, always the same ones, on a small square."""
+    torch.manual_seed(5)
     network = randomised(build_sam2("configs/sam2.1/sam2.1_hiera_t.yaml", image_size=image_size))
     # Random networks mostly say "not here" and blank the mask: then any two trackers agree.
     network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.data.fill_(5.0)
@@ -177,7 +179,7 @@ def small_sam2(image_size: int = 128) -> torch.nn.Module:
 
 
 def randomised(network: torch.nn.Module) -> torch.nn.Module:
-    """Small seeded noise on every weight: initial values are zero in many places."""
+    """Seeded noise on every weight: initial values are zero in many places."""
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in network.parameters():
