@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -90,13 +91,13 @@ def _draw_walkers(index: int) -> tuple[np.ndarray, np.ndarray]:
     labels = np.zeros(pixels.shape[:2], np.uint8)
     walkers = (
         # height, feet x, feet y, steps per frame, coat, trousers
-        (84, 150, 105, -1.5, (190, 180, 60), (50, 60, 40)),
-        (90, 20, 115, 2.0, (60, 150, 170), (120, 60, 40)),
-        (96, 105, 125, -0.5, (200, 90, 160), (70, 50, 120)),
-        (124, 70, 145, 0.3, (210, 70, 50), (40, 60, 130)),
+        (84, 150.0, 105, -1.5, (190, 180, 60), (50, 60, 40)),
+        (90, 20.0, 115, 2.0, (60, 150, 170), (120, 60, 40)),
+        (96, 105.0, 125, -0.5, (200, 90, 160), (70, 50, 120)),
+        (124, 70.0, 145, 0.3, (210, 70, 50), (40, 60, 130)),
     )
     for number, (height, x, y, step, coat, trousers) in enumerate(walkers, start=1):
-        x = x + step * index
+        x += step * index
         swing = 0.12 * height * np.sin(0.5 * index + number)
         hip, neck = (x, y - 0.45 * height), (x, y - 0.8 * height)
         skin = (225, 180, 150)
@@ -113,9 +114,9 @@ def _draw_walkers(index: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _limb(pixels, labels, start, end, colour, width, number) -> None:
-    ends = [tuple(round(value) for value in point) for point in (start, end)]
-    cv2.line(pixels, *ends, colour, max(2, round(width)))
-    cv2.line(labels, *ends, number, max(2, round(width)))
+    first, last = (tuple(round(value) for value in point) for point in (start, end))
+    cv2.line(pixels, first, last, colour, max(2, round(width)))
+    cv2.line(labels, first, last, number, max(2, round(width)))
 
 
 @pytest.fixture(scope="session")
@@ -160,7 +161,7 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def small_dino(text_folder: Path, **overrides: object) -> torch.nn.Module:
+def small_dino(text_folder: Path, **overrides: object) -> Any:
     """The official layout with random weights, always the same ones, Swin-T trunk."""
     torch.manual_seed(5)
     network = build_groundingdino(
@@ -169,7 +170,7 @@ def small_dino(text_folder: Path, **overrides: object) -> torch.nn.Module:
     return randomised(network)
 
 
-def small_sam2(image_size: int = 128) -> torch.nn.Module:
+def small_sam2(image_size: int = 128) -> Any:
     """SAM 2.1 tiny with random weights, always the same ones, on a small square."""
     torch.manual_seed(5)
     network = randomised(build_sam2("configs/sam2.1/sam2.1_hiera_t.yaml", image_size=image_size))
@@ -178,7 +179,7 @@ def small_sam2(image_size: int = 128) -> torch.nn.Module:
     return network
 
 
-def randomised(network: torch.nn.Module) -> torch.nn.Module:
+def randomised(network: Any) -> Any:
     """Seeded noise on every weight: initial values are zero in many places."""
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -223,7 +224,7 @@ def detector(request: pytest.FixtureRequest, coloured_shot: Shot):
 
 
 @pytest.fixture(scope="session")
-def small_dino_network(text_folder: Path) -> torch.nn.Module:
+def small_dino_network(text_folder: Path) -> Any:
     return small_dino(text_folder)
 
 

@@ -19,8 +19,11 @@ def prompts(shot: Shot, position: int = 0) -> list[SegmentPrompt]:
     found = []
     for mask in shot.masks(position):
         rows, columns = np.nonzero(mask)
-        corners = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-        found.append(SegmentPrompt(box=tuple(float(v * scale) for v in corners)))
+        x0, y0, x1, y1 = (
+            float(value * scale)
+            for value in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        )
+        found.append(SegmentPrompt(box=(x0, y0, x1, y1)))
     return found
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def image(height: int, width: int) -> ModelImage:
     return ModelImage(frame=1001, pixels=pixels)
 
 
-def test_a_batch_of_images_equals_single_images(small_dino_network: nn.Module) -> None:
+def test_a_batch_of_images_equals_single_images(small_dino_network: Any) -> None:
     pixels, caption = pictures(3), "person . red car ."
     with torch.inference_mode():
         together = small_dino_network(pixels, captions=[caption] * 3)
@@ -50,7 +51,7 @@ def test_a_batch_of_images_equals_single_images(small_dino_network: nn.Module) -
                 torch.testing.assert_close(a, b, atol=3e-5, rtol=0)
 
 
-def test_different_captions_in_a_batch_equal_single_runs(small_dino_network: nn.Module) -> None:
+def test_different_captions_in_a_batch_equal_single_runs(small_dino_network: Any) -> None:
     repair_text_masks(small_dino_network)
     pixels = pictures(3)
     with torch.inference_mode():
@@ -76,7 +77,7 @@ def test_without_the_repair_different_captions_disturb_each_other(text_folder: P
 
 
 def test_more_categories_than_one_caption_holds_are_asked_in_several(
-    small_dino_network: nn.Module,
+    small_dino_network: Any,
 ) -> None:
     detector = _adapter(small_dino_network)
     categories = [f"{first}{second}" for first in "abcdefghij" for second in "klmnopqrst"]
@@ -92,7 +93,7 @@ def test_more_categories_than_one_caption_holds_are_asked_in_several(
 
 
 def test_a_category_scores_the_same_alone_or_written_differently(
-    small_dino_network: nn.Module,
+    small_dino_network: Any,
 ) -> None:
     detector = _adapter(small_dino_network)
     (plain,) = detector.score([image(60, 80)], ["firefighter"])
@@ -101,7 +102,7 @@ def test_a_category_scores_the_same_alone_or_written_differently(
     np.testing.assert_array_equal(plain.scores, odd.scores)
 
 
-def test_a_prompt_without_words_is_refused(small_dino_network: nn.Module) -> None:
+def test_a_prompt_without_words_is_refused(small_dino_network: Any) -> None:
     with pytest.raises(PromptError, match="no word a detector could look for"):
         _adapter(small_dino_network).score([image(60, 80)], ["?!".replace("!", ".")])
 
@@ -118,7 +119,7 @@ def test_images_of_any_size_have_a_token_for_every_query(
     assert answer.boxes[:, [1, 3]].max() <= size[0]
 
 
-def test_images_of_different_sizes_in_one_call_are_refused(small_dino_network: nn.Module) -> None:
+def test_images_of_different_sizes_in_one_call_are_refused(small_dino_network: Any) -> None:
     with pytest.raises(ValueError, match="expected one size"):
         _adapter(small_dino_network).score([image(60, 80), image(80, 60)], ["person"])
 
@@ -137,7 +138,7 @@ def test_the_resize_rule_is_the_official_one(size: tuple[int, int]) -> None:
 
 
 def test_the_network_sees_what_the_official_transform_gives(
-    small_dino_network: nn.Module,
+    small_dino_network: Any,
 ) -> None:
     from groundingdino.datasets import transforms
     from PIL import Image
@@ -170,7 +171,7 @@ def test_the_network_sees_what_the_official_transform_gives(
 class _Hungry(nn.Module):
     """A network that fails like a full device when it gets too many images."""
 
-    def __init__(self, network: nn.Module, *, limit: int) -> None:
+    def __init__(self, network: Any, *, limit: int) -> None:
         super().__init__()
         self.network = network
         self.tokenizer = network.tokenizer
@@ -184,7 +185,7 @@ class _Hungry(nn.Module):
 
 
 def test_when_memory_runs_out_fewer_images_are_seen_at_a_time(
-    small_dino_network: nn.Module, coloured_shot: Shot
+    small_dino_network: Any, coloured_shot: Shot
 ) -> None:
     tight = _adapter(_Hungry(small_dino_network, limit=1))
     images = coloured_shot.images[:3]
@@ -197,7 +198,7 @@ def test_when_memory_runs_out_fewer_images_are_seen_at_a_time(
 
 
 def test_when_not_even_one_image_fits_the_error_says_what_to_do(
-    small_dino_network: nn.Module,
+    small_dino_network: Any,
 ) -> None:
     with pytest.raises(ResourceError, match="choose a smaller model"):
         _adapter(_Hungry(small_dino_network, limit=0)).score([image(60, 80)], ["person"])

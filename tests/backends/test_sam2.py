@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ BATCH_NOISE = 5e-3
 
 
 def official_logits(
-    network: nn.Module, folder: Path, masks: np.ndarray, *, start: int, reverse: bool
+    network: Any, folder: Path, masks: np.ndarray, *, start: int, reverse: bool
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Frame by frame from the package's own video predictor, the prompt frame left out."""
     state = network.init_state(str(folder))
@@ -47,9 +48,8 @@ def test_a_window_equals_the_official_video_predictor(
         demo_sam2.encode(drawn_shot.images[start]), masks, reverse=reverse
     )
     steps, foreground, worst = 0, [], 0.0
-    # The adapter owns its network, so the official predictor gets another of the same weights.
     for position, expected in official_logits(
-        build_demo_sam2(), drawn_folder, masks, start=start, reverse=reverse
+        _demo_network(), drawn_folder, masks, start=start, reverse=reverse
     ):
         features = demo_sam2.encode(drawn_shot.images[position])
         small = torch.from_numpy(np.concatenate(list(window.step_logits(features))))
@@ -76,7 +76,7 @@ def test_boxes_equal_the_official_image_predictor_on_the_same_features(
     prompts = [SegmentPrompt(box=tuple(box)) for box in boxes.tolist()]
     found = demo_sam2.segment_logits(features, prompts, size=image.pixels.shape[:2])
 
-    network = build_demo_sam2()
+    network = _demo_network()
     predictor = _predictor_with(network, features.levels, size=image.pixels.shape[:2])
     assert isinstance(predictor, SAM2ImagePredictor)
     expected = predictor.predict(box=boxes, multimask_output=False)[2][:, 0]
@@ -94,7 +94,7 @@ def test_clicks_and_refinement_equal_the_official_image_predictor(
     inside = (float(columns[len(columns) // 2]), float(rows[len(rows) // 2]))
     outside = (float(size[1] - 4), 4.0)
     features = demo_sam2.encode(image)
-    predictor = _predictor_with(build_demo_sam2(), features.levels, size=size)
+    predictor = _predictor_with(_demo_network(), features.levels, size=size)
     one = SegmentPrompt(points=((*inside, True),))
     two = SegmentPrompt(points=((*inside, True), (*outside, False)))
 
@@ -137,7 +137,7 @@ def test_a_single_point_takes_the_best_of_three_where_the_network_offers_three(
 def test_the_network_sees_what_the_official_video_predictor_sees(
     demo_sam2: Sam2, drawn_shot: Shot, drawn_folder: Path
 ) -> None:
-    network = build_demo_sam2()
+    network = _demo_network()
     state = network.init_state(str(drawn_folder))
     with torch.inference_mode():
         expected = network.forward_image(state["images"][3][None])["backbone_fpn"]
@@ -176,10 +176,10 @@ def test_an_object_does_not_depend_on_what_else_is_tracked(
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("size", [3, 4])
 def test_object_batches_of_any_size_agree(demo_sam2: Sam2, drawn_shot: Shot, size: int) -> None:
-    batched = Sam2(build_demo_sam2(), name="", weights_sha256="", objects_per_batch=size)
-    features = [demo_sam2.encode(image) for image in drawn_shot.images[:8]]
+    batched = Sam2(_demo_network(), name="", weights_sha256="", objects_per_batch=size)
+    features = [demo_sam2.encode(image) for image in drawn_shot.images[:5]]
     masks = drawn_shot.masks(0)
     windows = [
         model.open_window(features[0], masks, reverse=False) for model in (demo_sam2, batched)
@@ -230,7 +230,7 @@ FULL = [
 def test_when_memory_runs_out_fewer_objects_are_computed_at_a_time(
     demo_sam2: Sam2, drawn_shot: Shot, error: Exception
 ) -> None:
-    network = build_demo_sam2()
+    network = _demo_network()
     network.memory_attention = _Hungry(network.memory_attention, limit=1, error=error)
     tight = Sam2(network, name="tight", weights_sha256="", objects_per_batch=16)
     features = [demo_sam2.encode(image) for image in drawn_shot.images[:4]]
@@ -253,7 +253,7 @@ def test_when_memory_runs_out_fewer_objects_are_computed_at_a_time(
 def test_a_split_batch_keeps_its_dropped_objects_in_place(
     demo_sam2: Sam2, drawn_shot: Shot
 ) -> None:
-    network = build_demo_sam2()
+    network = _demo_network()
     network.memory_attention = _Hungry(network.memory_attention, limit=2, error=FULL[0])
     tight = Sam2(network, name="tight", weights_sha256="", objects_per_batch=16)
     features = [demo_sam2.encode(image) for image in drawn_shot.images[:3]]
@@ -270,7 +270,7 @@ def test_a_split_batch_keeps_its_dropped_objects_in_place(
 
 
 def test_when_not_even_one_object_fits_the_error_says_what_to_do(drawn_shot: Shot) -> None:
-    network = build_demo_sam2()
+    network = _demo_network()
     network.memory_attention = _Hungry(network.memory_attention, limit=0, error=FULL[0])
     tight = Sam2(network, name="tight", weights_sha256="")
     features = tight.encode(drawn_shot.images[0])
@@ -281,7 +281,7 @@ def test_when_not_even_one_object_fits_the_error_says_what_to_do(drawn_shot: Sho
 
 
 def test_other_errors_are_not_taken_for_a_full_memory(drawn_shot: Shot) -> None:
-    network = build_demo_sam2()
+    network = _demo_network()
     broken = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     network.memory_attention = _Hungry(network.memory_attention, limit=0, error=broken)
     tight = Sam2(network, name="tight", weights_sha256="")
@@ -370,12 +370,17 @@ def test_a_gpu_that_is_not_there_is_an_error_that_says_so() -> None:
         Sam2(small_sam2(), name="", weights_sha256="", device="cuda")
 
 
+def _demo_network() -> Any:
+    """Another network with the demo weights; the adapter keeps its own to itself."""
+    return build_demo_sam2()
+
+
 def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
     rows, columns = np.nonzero(mask)
     return (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
-def _predictor_with(network: nn.Module, levels: tuple[torch.Tensor, ...], *, size):
+def _predictor_with(network: Any, levels: tuple[torch.Tensor, ...], *, size):
     """The official image predictor, given features instead of an image."""
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
