@@ -158,7 +158,7 @@ class Knob:
             self._value = list(self._value)
             self._value[index] = float(value)
         elif self.kind in ("String_Knob", "File_Knob", "EvalString_Knob", "Text_Knob"):
-            if not isinstance(value, str):
+            if not isinstance(value, str) and self._name != "frame":
                 raise TypeError(f"{self._name} takes text, found {value!r}")
             self._value = value
         else:
