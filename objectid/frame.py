@@ -442,6 +442,8 @@ def _whole_ids(values: NDArray[Any], name: str, path: Path | None) -> NDArray[np
             "file again with 32 bit.",
             path=path,
         )
+    if values.size and 0 < float(values.max()) < 1:
+        values = values * np.float32(2**32)  # OpenImageIO turns uint into shares of its range
     ids = np.rint(values)
     if ids.size and (ids.min() < 0 or ids.max() > LARGEST_ID or (ids != values).any()):
         raise UnsupportedFileError(
