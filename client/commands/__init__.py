@@ -1,0 +1,1 @@
+"""Commands that talk to a server: unpack the command line, one call, print."""
