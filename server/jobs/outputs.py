@@ -55,7 +55,7 @@ class OutputFolder:
                 missing.append(place.name)
                 place = place.parent
         for name in reversed(missing):
-            self._handle = self._enter(self._handle, name, close=True)
+            self._handle = self._enter(self._handle, name)
 
     def __enter__(self) -> OutputFolder:
         return self
@@ -81,14 +81,15 @@ class OutputFolder:
         """
         *folders, last = PurePosixPath(name).parts
         handle = os.dup(self._handle)
+        for folder in folders:
+            handle = self._enter(handle, folder)
         try:
-            for folder in folders:
-                handle = self._enter(handle, folder, close=True)
             self._copy(handle, last, source)
         finally:
             os.close(handle)
 
-    def _enter(self, parent: int, name: str, *, close: bool) -> int:
+    def _enter(self, parent: int, name: str) -> int:
+        """A handle of a folder, made if missing; the parent's is closed."""
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, self._folder_mode, dir_fd=parent)
@@ -98,8 +99,7 @@ class OutputFolder:
         except OSError as error:
             raise self._failed(name, error) from error
         finally:
-            if close:
-                os.close(parent)
+            os.close(parent)
 
     def _copy(self, folder: int, name: str, source: Path) -> None:
         partial = f".{name}.{os.getpid()}.part"
