@@ -160,7 +160,7 @@ def plugin_modules():
     names = [
         ".".join(p.relative_to(ROOT).with_suffix("").parts)
         for p in PLUGIN.rglob("*.py")
-        if p.stem != "selftest"
+        if p.stem not in ("selftest", "menu")
     ]
     return sorted(name.replace(".__init__", "") for name in names)
 
