@@ -173,6 +173,7 @@ class SegmattePanel(QtWidgets.QWidget):
     def _objects_box(self) -> QtWidgets.QVBoxLayout:
         self.objects = QtWidgets.QTreeWidget()
         self.objects.setHeaderLabels(["Object and keyframes", "From"])
+        self.objects.setColumnWidth(0, 300)
         self.objects.setMaximumHeight(150)
         _tip(self.objects, "Objects asked for by nodes. Tick the keyframes to send: those on "
              "which the shape was really drawn. More than ten for one object are rarely "
@@ -191,6 +192,7 @@ class SegmattePanel(QtWidgets.QWidget):
             row.addWidget(widget)
         self.notices = QtWidgets.QLabel()
         self.notices.setWordWrap(True)
+        self.notices.setVisible(False)
         _tip(self.notices, "What of these nodes is not sent, and advice.")
         box = QtWidgets.QVBoxLayout()
         box.addWidget(self.objects)
@@ -237,6 +239,7 @@ class SegmattePanel(QtWidgets.QWidget):
         self.template.textChanged.connect(self._show_folder_warning)
         self.folder_warning = QtWidgets.QLabel()
         self.folder_warning.setWordWrap(True)
+        self.folder_warning.setVisible(False)
         _tip(self.folder_warning, "Whether others will see the result.")
         box = QtWidgets.QVBoxLayout()
         box.addWidget(self.template)
@@ -268,7 +271,7 @@ class SegmattePanel(QtWidgets.QWidget):
         layout = QtWidgets.QVBoxLayout(page)
         self.table = QtWidgets.QTableWidget(0, len(COLUMNS))
         self.table.setHorizontalHeaderLabels(list(COLUMNS))
-        self.table.horizontalHeader().setStretchLastSection(True)
+        self.table.horizontalHeader().setSectionResizeMode(QtWidgets.QHeaderView.ResizeMode.Stretch)
         self.table.verticalHeader().setVisible(False)
         self.table.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setEditTriggers(QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -374,7 +377,7 @@ class SegmattePanel(QtWidgets.QWidget):
             warning = (warning + " " if warning else "") + (
                 "This folder is not on a shared root; other machines may not see the result."
             )
-        self.folder_warning.setText(warning)
+        _show_text(self.folder_warning, warning)
 
     def add_prompts(self) -> None:
         """Take the selected nodes as prompts."""
@@ -419,9 +422,8 @@ class SegmattePanel(QtWidgets.QWidget):
                 states = QtCore.Qt.CheckState
                 child.setCheckState(0, states.Checked if frame in item.chosen else states.Unchecked)
             row.setExpanded(len(item.keyframes) <= 10)
-        self.objects.resizeColumnToContents(0)
         self.objects.blockSignals(False)
-        self.notices.setText("\n".join(submission.notices_of(self._items)))
+        _show_text(self.notices, "\n".join(submission.notices_of(self._items)))
 
     def _keyframe_ticked(self, item: QtWidgets.QTreeWidgetItem, column: int) -> None:
         data = item.data(0, _ITEM)
@@ -430,7 +432,7 @@ class SegmattePanel(QtWidgets.QWidget):
         index, frame = data
         chosen = set(self._items[index].chosen) ^ {frame}
         self._items[index] = self._items[index].choosing(sorted(chosen))
-        self.notices.setText("\n".join(submission.notices_of(self._items)))
+        _show_text(self.notices, "\n".join(submission.notices_of(self._items)))
 
     # Submitting
 
@@ -741,6 +743,12 @@ def time_left(seconds: float) -> str:
 
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _show_text(label: QtWidgets.QLabel, text: str) -> None:
+    """A line that takes no room while it has nothing to say."""
+    label.setText(text)
+    label.setVisible(bool(text))
 
 
 def _tip(widget: QtWidgets.QWidget, text: str) -> None:

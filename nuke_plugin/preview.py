@@ -20,7 +20,9 @@ class PreviewView(QtWidgets.QWidget):
         self._answer: Mapping[str, Any] = {}
         self._image = QtGui.QImage()
         self._masks: list[QtGui.QImage] = []
-        self.setMinimumSize(240, 150)
+        self.setMinimumSize(240, 240)
+        growing = QtWidgets.QSizePolicy.Policy.Expanding
+        self.setSizePolicy(growing, growing)
         self.setMouseTracking(True)
         self.setToolTip("What the models find on the current frame, before anything is submitted.")
 
@@ -86,8 +88,20 @@ class PreviewView(QtWidgets.QWidget):
             label = f"{item['category'] or item['object']} {item['score']:.2f}"
             if not is_kept:
                 label += f": {item['reason']}"
-            painter.drawText(box.topLeft() + QtCore.QPointF(3, 13), label)
+            self._label(painter, box, label, at_bottom=not is_kept)
         painter.end()
+
+    def _label(
+        self, painter: QtGui.QPainter, box: QtCore.QRectF, text: str, *, at_bottom: bool
+    ) -> None:
+        """Text on a dark ground, at the box's top or, for discarded ones, at its bottom."""
+        metrics = painter.fontMetrics()
+        corner = box.bottomLeft() if at_bottom else box.topLeft()
+        top = corner.y() - metrics.height() if at_bottom else corner.y()
+        width, height = metrics.horizontalAdvance(text) + 6, metrics.height()
+        ground = QtCore.QRectF(corner.x(), top, width, height)
+        painter.fillRect(ground, QtGui.QColor(0, 0, 0, 160))
+        painter.drawText(ground, QtCore.Qt.AlignmentFlag.AlignCenter, text)
 
     def _frame(self) -> QtCore.QRectF:
         """Where the picture lies in the widget."""
