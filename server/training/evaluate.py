@@ -8,9 +8,10 @@ of drawing on request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -27,6 +28,9 @@ from server.training.plates import (
     Style,
     draw_shot,
 )
+
+if TYPE_CHECKING:
+    from server.pipeline import Models
 
 Masks = npt.NDArray[np.bool_]
 
@@ -109,9 +113,21 @@ def _held_out_shot(number: int, *, side: int, frames: int, level: float, style: 
     )
 
 
-def _first_frame_objects(labels: npt.NDArray[np.uint8], share: float) -> list[int]:
+PROMPTED_VISIBILITY = 0.4
+"""Objects are prompted, and must be detected, when this share of them is seen."""
+
+
+def _first_frame_objects(
+    frame: DrawnFrame, labels: npt.NDArray[np.uint8], share: float
+) -> list[int]:
+    """Ids large and visible enough for somebody to prompt them."""
     counts = np.bincount(labels.ravel(), minlength=2)
-    return [k for k in range(1, len(counts)) if counts[k] >= share * labels.size]
+    return [
+        k
+        for k in range(1, len(counts))
+        if counts[k] >= share * labels.size
+        and frame.truths[k - 1].visibility >= PROMPTED_VISIBILITY
+    ]
 
 
 @torch.inference_mode()
@@ -142,7 +158,7 @@ def measure_prompts(
         shot = _held_out_shot(number, side=side, frames=48, level=level, style=style)
         frame = shot.frame(24)
         labels = frame.labels()
-        objects = _first_frame_objects(labels, share)
+        objects = _first_frame_objects(frame, labels, share)
         if not objects:
             continue
         masks = np.stack([labels == k for k in objects])
@@ -197,7 +213,7 @@ def measure_tracking(
         shot = _held_out_shot(number + 500, side=side, frames=48, level=level, style=style)
         drawn = [shot.frame(12 + index) for index in range(frames)]
         labels = [frame.labels() for frame in drawn]
-        objects = _first_frame_objects(labels[0], share)
+        objects = _first_frame_objects(drawn[0], labels[0], share)
         if not objects:
             continue
         first = np.stack([labels[0] == k for k in objects])
@@ -319,42 +335,77 @@ def _resized(labels: npt.NDArray[np.integer[Any]], size: tuple[int, int]) -> npt
     return np.asarray(cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
 
 
-def measure_shots(
-    segment: Callable[[DrawnShot], Sequence[npt.NDArray[np.integer[Any]]]],
+def mixed_shot(
+    number: int,
     *,
     shots: int = 30,
     size: tuple[int, int] = (360, 640),
     frames: int = 48,
     style: Style = TRAINING_STYLE,
-) -> dict[str, float]:
-    """J and IDF1 of a whole pipeline on mixed shots, from the easiest to the hardest.
+) -> DrawnShot:
+    """One of the shots the whole pipeline is measured on, from the easiest to the hardest.
 
     Args:
-        segment: gives a label map for each frame of a shot.
-        shots: number of shots; their levels rise from 0 to 1.
-        size: H, W of the plates.
-        frames: length of the shots.
-        style: how they are drawn.
-
-    Returns:
-        ``J``, mean over shots; ``IDF1`` over all shots together; ``shots``.
+        number: 0 to ``shots - 1``; the level rises with it from 0 to 1.
+        shots: how many there are.
+        size: H, W of the plate.
+        frames: length.
+        style: how it is drawn.
     """
-    scores = []
-    for number in range(shots):
-        shot = draw_shot(
-            HELD_OUT_SEED + 4000 + number,
-            size=size,
-            frames=frames,
-            level=number / max(1, shots - 1),
-            style=style,
-        )
-        scores.append(score_shot([frame.labels() for frame in shot], segment(shot)))
+    level = number / max(1, shots - 1)
+    seed = HELD_OUT_SEED + 4000 + number
+    return draw_shot(seed, size=size, frames=frames, level=level, style=style)
+
+
+def summary(scores: Sequence[ShotScore]) -> dict[str, float]:
+    """``J``, mean over shots, and ``IDF1`` over all shots together."""
     instances = sum(score.truth_instances + score.answer_instances for score in scores)
     return {
         "J": round(float(np.mean([score.region for score in scores])), 4),
         "IDF1": round(2 * sum(s.true_identities for s in scores) / max(1, instances), 4),
-        "shots": float(shots),
+        "shots": float(len(scores)),
     }
+
+
+def pipeline_labels(
+    shot: DrawnShot, folder: Path, *, models: Models
+) -> list[npt.NDArray[np.uint16]]:
+    """What the whole pipeline makes of a shot, as a label map for each frame.
+
+    Args:
+        shot: written as an 8-bit sRGB plate.
+        folder: empty; gets the plate and the result.
+        models: see `server.pipeline.run_shot`.
+
+    Returns:
+        (H, W) uint16 per frame: the strongest layer where all layers cover half or more.
+    """
+    import objectid
+    from server.pipeline import ShotRequest, run_shot
+
+    for frame in shot:
+        cv2.imwrite(str(folder / f"plate.{1001 + frame.index}.png"), frame.pixels[..., ::-1])
+    request = ShotRequest(
+        plate=str(folder / "plate.####.png"),
+        prompt=", ".join(CATEGORIES),
+        detector="demo-groundingdino",
+        segmenter="demo-sam2",
+    )
+    out = folder / "result"
+    run_shot(request, out, models=models)
+    maps = []
+    for index in range(len(shot)):
+        file = objectid.read_frame(out / "objectid" / f"plate.{1001 + index}.exr")
+        best = np.zeros(shot.size, np.float32)
+        total, labels = np.zeros_like(best), np.zeros(shot.size, np.uint16)
+        for layer, number in enumerate(sorted(file.manifest.ids.values()), 1):
+            matte = np.asarray(objectid.pick(file.frame, [number]), np.float32)
+            total += matte
+            labels[matte > best] = layer
+            best = np.maximum(best, matte)
+        labels[total < 0.5] = 0
+        maps.append(labels)
+    return maps
 
 
 # ---------------------------------------------------------------- detector
@@ -372,7 +423,11 @@ class BoxTruth:
 
 
 def box_truth(
-    frame: DrawnFrame, shot: DrawnShot, *, smallest: float = 24.0, visibility: float = 0.4
+    frame: DrawnFrame,
+    shot: DrawnShot,
+    *,
+    smallest: float = 24.0,
+    visibility: float = PROMPTED_VISIBILITY,
 ) -> BoxTruth:
     """The boxes a detector should find in a drawn frame.
 

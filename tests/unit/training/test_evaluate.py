@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from server.training.evaluate import box_iou, box_truth, measure_shots, nms, score_shot
+from server.training.evaluate import box_iou, box_truth, mixed_shot, nms, score_shot, summary
 from server.training.plates import draw_shot
 
 
@@ -58,10 +58,10 @@ def test_when_the_answer_is_smaller_than_the_plate_then_it_is_enlarged():
     assert score_shot(TRUTH, small).region == pytest.approx(1)
 
 
-def test_a_perfect_pipeline_scores_one_on_drawn_shots():
-    figures = measure_shots(
-        lambda shot: [frame.labels() for frame in shot], shots=2, size=(64, 96), frames=4
-    )
+def test_the_truth_itself_scores_one_on_drawn_shots():
+    shots = [mixed_shot(number, shots=2, size=(64, 96), frames=4) for number in (0, 1)]
+    truths = [[frame.labels() for frame in shot] for shot in shots]
+    figures = summary([score_shot(truth, truth) for truth in truths])
     assert figures == {"J": 1.0, "IDF1": 1.0, "shots": 2.0}
 
 
