@@ -25,8 +25,10 @@ from objectid.idmanifest import ChannelGroup, encode_id_manifest
 from objectid.manifest import ID_MANIFEST_ATTRIBUTE
 from objectid.sequence import write_atomically
 
-_MEMORY_BYTES = 16 << 30
-_TIMEOUT_SECONDS = 900
+_MEMORY_BYTES = 4 << 30
+_MEMORY_PER_BYTE = 6
+"""What the child may take: so much, and so much per decoded byte that the caller allows."""
+_TIMEOUT_SECONDS = 600
 _NO_PACKAGE, _NOT_DEEP, _UNREADABLE = 3, 4, 5
 
 
@@ -45,7 +47,9 @@ def rewritten(path: Path, *, largest_bytes: int) -> bytes:
         target = Path(folder) / "deep.exr"
         root = str(Path(__file__).resolve().parent.parent)
         environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+        memory_bytes = _MEMORY_BYTES + _MEMORY_PER_BYTE * largest_bytes
         command = [sys.executable, "-m", "objectid.fallback", str(path), str(target)]
+        command.append(str(memory_bytes))
         try:
             child = subprocess.run(
                 command,
@@ -79,12 +83,12 @@ def rewritten(path: Path, *, largest_bytes: int) -> bytes:
         return target.read_bytes()
 
 
-def main(source: str, target: str) -> int:
+def main(source: str, target: str, memory_bytes: int) -> int:
     """What the child does; the exit code tells the parent what happened."""
     with suppress(ImportError, ValueError, OSError):
         import resource  # not on Windows
 
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     try:
         import OpenEXR
     except ImportError:
@@ -154,4 +158,4 @@ def _window(box: Any) -> Window:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:3]))
+    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -356,6 +356,9 @@ def read_frame(
         raise StorageError(f"Cannot be read: {error.strerror or error}.", path=path) from error
     header = parse_header(io.BytesIO(data), size_bytes=len(data), path=path)
     if _may_be_read_elsewhere(header):
+        window = header.window("dataWindow")
+        if 4 * window.width * window.height > largest_bytes:
+            raise UnsupportedFileError(f"Needs more than {largest_bytes} bytes.", path=path)
         data = rewritten(path, largest_bytes=largest_bytes)
     return decode_frame(data, path=path, largest_bytes=largest_bytes, lenient=lenient)
 
