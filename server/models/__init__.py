@@ -111,7 +111,7 @@ def load_segmenter(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; of no concern to ``fake`` and ``oracle``.
         objects_per_batch: objects computed at once; part of what makes a result repeatable.
             None: the adapter's own choice for the device.
-        compiled: let torch compile the network: slow first frames, faster ones afterwards.
+        compiled: let torch compile the image encoder: a slow first frame, faster ones afterwards.
 
     Raises:
         SettingsError: the name or the device is unknown.
@@ -130,7 +130,7 @@ def load_segmenter(
     from server.models.sam2 import Sam2
 
     network, weights_sha256 = _sam2_network(name)
-    return Sam2(
+    segmenter = Sam2(
         network,
         name=name,
         weights_sha256=weights_sha256,
@@ -138,6 +138,9 @@ def load_segmenter(
         objects_per_batch=objects_per_batch,
         compiled=compiled,
     )
+    if compiled:
+        segmenter.notes.append(f"Compiling {name} took {segmenter.warm_up():.0f} s.")
+    return segmenter
 
 
 def _sam2_network(name: str) -> tuple[nn.Module, str]:

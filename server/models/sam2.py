@@ -132,8 +132,8 @@ class Sam2:
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
             objects_per_batch: objects computed at once, lowered when memory runs out; None: one
                 on the CPU, ``GPU_OBJECTS`` on a GPU.
-            compiled: let torch compile the image encoder and the memory attention; the first
-                frames are slow, see ``warm_up``.
+            compiled: let torch compile the image encoder; the first frame is slow, see
+                ``warm_up``.
 
         Raises:
             SettingsError: the device does not exist, or the batch is smaller than one object.
@@ -281,15 +281,17 @@ class Sam2:
         start = time.perf_counter()
         before = self.calls.copy()
         side = self.image_size
-        features = self.encode(ModelImage(frame=0, pixels=np.zeros((side, side, 3), np.uint8)))
+        black = ModelImage(frame=0, pixels=np.zeros((side, side, 3), np.uint8))
+        # Twice: the package keeps position codes from the first time on, which compiles anew.
+        for _ in range(2):
+            features = self.encode(black)
         prompt = SegmentPrompt(box=(0.0, 0.0, side / 2, side / 2))
         self.segment(features, [prompt], size=(side, side))
         mask = np.zeros((1, side, side), np.bool_)
         mask[:, : side // 2, : side // 2] = True
         window = self.open_window(features, mask, reverse=False)
-        for _ in range(2):  # the second step has one memory more: compiled code is general then
-            for _answer in window.step(features):
-                pass
+        for _answer in window.step(features):
+            pass
         self.calls.clear()
         self.calls.update(before)
         return time.perf_counter() - start
@@ -503,10 +505,11 @@ class _Engine:
         self._positions: list[Tensor] = []  # one a level, (h*w, 1, C): the same in every frame
         self.image_size = int(self._network.image_size)
         if compiled:
-            for part, dynamic in (("image_encoder", False), ("memory_attention", True)):
-                module = getattr(self._network, part)
-                # The method, not the module: the names of the weights stay as they are.
-                module.forward = torch.compile(module.forward, dynamic=dynamic)
+            # The one part whose shapes never change: memory attention grows over the first
+            # sixteen frames of every window and would be compiled again and again. The method,
+            # not the module: the names of the weights stay as they are.
+            encoder = self._network.image_encoder
+            encoder.forward = torch.compile(encoder.forward, dynamic=False)
 
     def in_batches(
         self, items: Sequence[int], run: Callable[[Sequence[int]], list[Answer]]
