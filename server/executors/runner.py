@@ -94,9 +94,9 @@ class Runner:
                     traceback.print_exc()
                 self.say("error", id=order.get("id"), **error_data(error))
 
-    def say(self, kind: str, **values: Any) -> None:
+    def say(self, say: str, /, **values: Any) -> None:
         """Send a message."""
-        line = json.dumps({"say": kind, **values}).encode() + b"\n"
+        line = json.dumps({"say": say, **values}).encode() + b"\n"
         with self._lock:
             self._messages.write(line)
             self._messages.flush()
@@ -256,6 +256,10 @@ def main() -> None:
         runner.serve()
     except BrokenPipeError:
         os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # at once: the reading thread holds stdin, an orderly end would wait for it
 
 
 if __name__ == "__main__":

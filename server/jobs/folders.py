@@ -123,6 +123,8 @@ class JobFolder:
                 partial.unlink(missing_ok=True)
                 _link_or_copy(attempt.result / file.name, partial)
                 partial.replace(target)
+                # Renaming one name of a file to another of the same file does nothing at all.
+                partial.unlink(missing_ok=True)
                 folders.add(target.parent)
             for folder in folders:
                 fsync_folder(folder)
