@@ -81,7 +81,7 @@ The demo models know drawn plates only. For real ones fetch the official models 
 
 
 def demo_shot(*, size: tuple[int, int] = (360, 640), frames: int = FRAMES) -> DrawnShot:
-    """A street: two people cross in front of a third, a fourth enters mid-shot, a car drives by.
+    """A street: two people cross, a third waits, a fourth enters mid-shot, a car drives by.
 
     Args:
         size: (H, W) in pixels.
@@ -110,13 +110,13 @@ def demo_shot(*, size: tuple[int, int] = (360, 640), frames: int = FRAMES) -> Dr
         phase = float(rng.uniform(0, 2 * math.pi))
         return Role(number, sprite, path, unit, phase, flip=path.vx < 0, shadow=0.4)
 
-    enters = 20
+    enters = 24
     roles = (
-        cast(5, "car", 0.42, Path2D(1.25, 0.66, vx=-0.024), seed=21),
-        cast(3, "person", 0.50, Path2D(0.52, 0.82, sway=0.01, sway_period=40), seed=3),
-        cast(1, "person", 0.58, Path2D(0.18, 0.90, vx=0.0125), seed=1),
-        cast(2, "person", 0.62, Path2D(0.86, 0.96, vx=-0.0115), seed=2),
+        cast(3, "person", 0.50, Path2D(0.9, 0.8, sway=0.01, sway_period=40), seed=3),
+        cast(1, "person", 0.58, Path2D(0.14, 0.90, vx=0.0125), seed=1),
+        cast(2, "person", 0.62, Path2D(0.72, 0.96, vx=-0.009), seed=2),
         cast(4, "person", 0.54, Path2D(-0.12 - 0.014 * enters, 0.92, vx=0.014), seed=4),
+        cast(5, "car", 0.42, Path2D(1.2, 1.0, vx=-0.026), seed=21),
     )
     look = Look(pan=(0.0012, 0.0), shutter=0.3, softness=0.5 * max(1.0, height / 360), grain=2.0)
     return staged(Scene(size, (2026, 13), background, roles, look), frames=frames)

@@ -77,9 +77,8 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--objects-per-batch",
         type=int,
-        default=16,
         metavar="N",
-        help="objects tracked at once; fewer need less memory (default: 16)",
+        help="objects tracked at once; fewer need less memory (default: 1 on the CPU, 16 on a GPU)",
     )
     group.add_argument(
         "--compile", action="store_true", help="let torch compile the models: slow start, then fast"

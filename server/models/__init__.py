@@ -43,9 +43,6 @@ SEGMENTERS = (
 )
 """Names ``load_segmenter`` knows."""
 
-OBJECTS_PER_BATCH = 16
-"""A usual number of objects at once on a GPU; adapters choose one that suits the device."""
-
 
 class LoadedModel(Protocol):
     """What the report wants to know about a model."""
@@ -64,6 +61,9 @@ class LoadedDetector(Detector, LoadedModel, Protocol):
 
 class LoadedSegmenter(Segmenter, Tracker, LoadedModel, Protocol):
     """One model for stages 2 and 3."""
+
+    computing: str
+    """Device, number format and threads: with the batch size, what makes a result repeatable."""
 
     @property
     def objects_per_batch(self) -> int:

@@ -41,6 +41,13 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+def describe_computing(device: torch.device) -> str:
+    """Everything about computing that can change the last bits of a result, in words."""
+    if device.type == "cpu":
+        return f"cpu, fp32, {torch.get_num_threads()} threads"
+    return f"{torch.cuda.get_device_name(device)}, bf16 autocast"
+
+
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """The number format models compute in on a device: fp32 on the CPU, bf16 on a GPU."""
     if device.type == "cpu":

@@ -106,6 +106,7 @@ class FakeSegmenter:
         self.calls: Counter[str] = Counter()
         self.notes: list[str] = []
         self.objects_per_batch = objects_per_batch
+        self.computing = "cpu"
         self._fade = fade
 
     def encode(self, image: ModelImage) -> FakeFeatures:

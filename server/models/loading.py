@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.models import OBJECTS_PER_BATCH, LoadedDetector, LoadedSegmenter
+from server.models import LoadedDetector, LoadedSegmenter
 from server.models import load_detector as _load_detector
 from server.models import load_segmenter as _load_segmenter
 
@@ -20,7 +20,7 @@ class ModelSet:
         detector: str,
         segmenter: str,
         device: str = "cpu",
-        objects_per_batch: int = OBJECTS_PER_BATCH,
+        objects_per_batch: int | None = None,
         compiled: bool = False,
         keep: bool = False,
     ) -> None:

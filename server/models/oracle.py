@@ -215,6 +215,7 @@ class OracleSegmenter:
         self.calls: Counter[str] = Counter()
         self.notes: list[str] = []
         self.objects_per_batch = objects_per_batch
+        self.computing = "cpu"
 
     def encode(self, image: ModelImage) -> OracleFeatures:
         """Remember which frame it is."""

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from server.errors import SettingsError
 from server.frames import ModelImage
-from server.models.device import autocast, choose_device, smaller_batch
+from server.models.device import autocast, choose_device, describe_computing, smaller_batch
 from server.models.weights import build_without_init
 from server.segment import Features, SegmentPrompt
 
@@ -111,6 +111,7 @@ class Sam2:
             objects is one call.
         notes: what had to be changed on the way, for the report (smaller batches when memory ran
             out).
+        computing: device, number format and threads.
     """
 
     def __init__(
@@ -145,6 +146,7 @@ class Sam2:
         self.weights_sha256 = weights_sha256
         self.calls: Counter[str] = Counter()
         self.notes: list[str] = []
+        self.computing = describe_computing(chosen)
         self._engine = _Engine(
             network,
             device=chosen,

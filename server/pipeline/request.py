@@ -21,6 +21,12 @@ class SegmenterTracker(Segmenter, Tracker, Protocol):
 
     weights_sha256: str
     notes: list[str]
+    computing: str
+
+    @property
+    def objects_per_batch(self) -> int:
+        """Objects computed at once."""
+        ...
 
 
 class Models(Protocol):

@@ -195,7 +195,8 @@ class Shot:
         )
         self._tracker: ShotTracker | None = None
         self._delivery: Delivery | None = None
-        self._segmenter_used: SegmenterTracker | None = None
+        self._segmenter: SegmenterTracker | None = None
+        self._notes: list[list[str]] = []
 
     # Starting
 
@@ -230,26 +231,45 @@ class Shot:
             )
         return {self.plate.frames.index(frame) for frame in frames}
 
-    def _pin(self, role: str, model: Any) -> None:
-        """Fix which weights a shot is made with, at their first use."""
+    def _pin(self, role: str, model: Any, **computing: Any) -> None:
+        """Fix what a shot is made with, at its first use.
+
+        Args:
+            role: ``detector`` or ``segmenter``.
+            model: a loaded one.
+            computing: further values that may not change within a shot.
+
+        Raises:
+            SettingsError: the shot was begun with something else.
+        """
         path = self.folder.work / f"{role}.json"
-        now = {"name": model.name, "weights_sha256": model.weights_sha256}
+        now = {"name": model.name, "weights_sha256": model.weights_sha256, **computing}
         self.measure.watch(model.calls)
+        self._notes.append(model.notes)
         if not path.exists():
             write_json(path, now)
-        elif (before := read_json(path)) != now:
-            raise SettingsError(
-                f"This shot was begun with the {role} weights {before['weights_sha256'][:12]} of "
-                f"{before['name']}; these are {now['weights_sha256'][:12]} of {now['name']}. Put "
-                "the old ones back, or start anew with --overwrite."
-            )
+            return
+        before = read_json(path)
+        for key, value in now.items():
+            if before.get(key) != value:
+                raise SettingsError(
+                    f"This shot was begun with the {role}'s {key} = {before.get(key)}; now it is "
+                    f"{value}. Use the same one, or start anew with --overwrite."
+                )
 
     def segmenter(self) -> SegmenterTracker:
         """The segmenter, loaded, counted and pinned to the shot."""
+        if self._segmenter is not None:
+            return self._segmenter
         with self.measure.stage("load"):
             segmenter = self._models.segmenter()
-        self._pin("segmenter", segmenter)
-        self._segmenter_used = segmenter
+        self._pin(
+            "segmenter",
+            segmenter,
+            computing=segmenter.computing,
+            objects_per_batch=segmenter.objects_per_batch,
+        )
+        self._segmenter = segmenter
         return segmenter
 
     def follow(
@@ -486,7 +506,7 @@ class Shot:
         """Sidecar and report; the report is the sign that the shot is finished."""
         tracker, delivery = self._finished()
         rejections = [*self._masks.rejections(), *tracker.rejections]
-        notes = [] if self._segmenter_used is None else list(self._segmenter_used.notes)
+        notes = list(dict.fromkeys(note for notes in self._notes for note in notes))
         sidecar = build_sidecar(
             name=self.folder.name,
             request=self.request,
