@@ -1,8 +1,8 @@
 """What every part of the suite shares: clocks, the machine, a table, and the way to run alone.
 
 A part is a module with ``TITLE`` and ``run(size) -> Part``; ``main`` turns it into
-``python -m tests.benchmarks.NAME [--json] [--quick]``. Times are CPU times of the process unless a
-column says wall: several jobs may share a machine, and a ratio of CPU times holds all the same.
+``python -m tests.benchmarks.NAME [--json] [--size SIZE]``. Times are CPU times of the process
+unless a column says wall: jobs may share a machine, and a ratio of CPU times holds all the same.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "sam2", "groundingdino-py", "numpy", "opencv-python-headless", "OpenImageIO")
 
-Size = Literal["quick", "full"]
+Size = Literal["quick", "usual", "full"]
+"""``quick``: to see that it runs; ``usual``: some minutes; ``full``: all that is worth knowing."""
 
 
 @dataclass(frozen=True)
@@ -205,9 +206,14 @@ def main(run: Callable[[Size], Part], description: str | None) -> None:
     """The command line of one part."""
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument(
+        "--size",
+        choices=get_args(Size),
+        default="usual",
+        help="quick: to see that it runs; full: more shots and repetitions",
+    )
     arguments = parser.parse_args()
-    size: Size = "quick" if arguments.quick else "full"
+    size: Size = arguments.size
     one_thread()
     with timed() as clock:
         part = run(size)
