@@ -54,7 +54,7 @@ $(SERVER): pyproject.toml requirements/models.txt | $(BIN)/python
 	touch $@
 
 $(DEVELOPMENT): pyproject.toml | $(SERVER)
-	$(PIP) install --quiet -e '.[server,web,dev]'
+	$(PIP) install --quiet -e '.[server,dev]'
 	touch $@
 
 clean:

@@ -7,9 +7,9 @@ frames an object is in) against the drawn truth.
 from __future__ import annotations
 
 import numpy as np
-import objectid
 import pytest
 
+import objectid
 from server.commands.demo import demo_shot, write_plate
 from server.models.oracle import OracleDetector, OracleErrors, OracleSegmenter, ShotTruth
 from server.pipeline import ShotRequest, run_shot
@@ -85,8 +85,14 @@ def test_without_errors_every_object_is_one_layer_and_nearly_exact(street, tmp_p
 def test_with_missed_detections_and_group_boxes_identities_hold(street, tmp_path):
     _, shot, labels = street
     found = run_street(
-        street, tmp_path / "out", missed=0.2, group_boxes=0.5, score_spread=0.1, edge_pixels=1.0,
-        drift_pixels=0.3, fade=0.01,
+        street,
+        tmp_path / "out",
+        missed=0.2,
+        group_boxes=0.5,
+        score_spread=0.1,
+        edge_pixels=1.0,
+        drift_pixels=0.3,
+        fade=0.01,
     )
     rated = scores(found, labels, shot)
     assert len({name for name, _ in rated.values()}) == 5

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import jsonschema
 import numpy as np
-import objectid
 import pytest
 
+import objectid
 import server.pipeline
 from client.__main__ import main
 from tests.flat_plates import CAST, SIZE, Actor, visible, write_flat_plate
@@ -45,10 +45,7 @@ def frame_bytes(out):
 def mattes(out, frame):
     """Name → (H, W) matte of one delivered frame."""
     file = objectid.read_frame(out / "objectid" / f"flat.{frame}.exr")
-    return {
-        name: objectid.pick(file.frame, [number])
-        for name, number in file.manifest.ids.items()
-    }
+    return {name: objectid.pick(file.frame, [number]) for name, number in file.manifest.ids.items()}
 
 
 def iou(matte, mask):
@@ -58,7 +55,12 @@ def iou(matte, mask):
 
 def test_every_object_is_named_and_matted_on_every_frame(shot):
     _, out = shot
-    names = {0: "/person/person_01", 1: "/person/person_02", 2: "/person/person_03", 3: "/car/car_01"}
+    names = {
+        0: "/person/person_01",
+        1: "/person/person_02",
+        2: "/person/person_03",
+        3: "/car/car_01",
+    }
     for index in (0, 7, 16, 25, 31):
         found = mattes(out, 1001 + index)
         assert set(found) == set(names.values())
@@ -150,17 +152,30 @@ def test_stages_one_by_one_give_the_same_bytes(shot, tmp_path):
     assert (target / "flat.manifest.json").read_bytes() == (out / "flat.manifest.json").read_bytes()
 
 
-def test_a_stage_without_its_predecessor_says_so(shot, tmp_path, capsys):
-    plate, _ = shot
+def test_a_stage_without_its_predecessor_says_so(tmp_path, capsys):
     segmatte("stage", "track", "--out", tmp_path / "nothing", code=5)
     assert "Expected" in capsys.readouterr().err
 
 
 def start(plate, out, *extra):
-    command = [sys.executable, "-m", "client", "run", str(plate), "--prompt", "person, car",
-               *FAKES, "--out", str(out), *extra]
+    command = [
+        sys.executable,
+        "-m",
+        "client",
+        "run",
+        str(plate),
+        "--prompt",
+        "person, car",
+        *FAKES,
+        "--out",
+        str(out),
+        *extra,
+    ]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
@@ -331,8 +346,12 @@ def test_an_artists_keyframe_is_delivered_as_drawn(tmp_path):
     plate = write_flat_plate(tmp_path / "plate", frames=16)
     file = prompts_file(
         tmp_path / "p.json",
-        [{"name": "/hero/coat", "keyframes": [
-            {"frame": 1008, **box_polygon(36.5, 42, 70, 138, opacity=0.8)}]}],
+        [
+            {
+                "name": "/hero/coat",
+                "keyframes": [{"frame": 1008, **box_polygon(36.5, 42, 70, 138, opacity=0.8)}],
+            }
+        ],
     )
     segmatte("run", plate, "--prompts", file, *FAKES, "--out", tmp_path / "out")
     matte = mattes(tmp_path / "out", 1008)["/hero/coat"]
@@ -349,8 +368,12 @@ def test_a_correction_changes_only_its_range(tmp_path):
     before, sheet = frame_bytes(out), (out / "report.json").read_text()
     file = prompts_file(
         tmp_path / "fix.json",
-        [{"name": "/person/person_01", "keyframes": [
-            {"frame": 1030, **box_polygon(78, 40, 118, 100)}]}],
+        [
+            {
+                "name": "/person/person_01",
+                "keyframes": [{"frame": 1030, **box_polygon(78, 40, 118, 100)}],
+            }
+        ],
     )
     segmatte("correct", out, "--prompts", file)
     after = frame_bytes(out)
@@ -417,8 +440,9 @@ def test_a_second_category_changes_no_person(shot, tmp_path):
         both = mattes(out, 1001 + index)
         for which in range(3):
             name = f"/person/person_{which + 1:02d}"
-            assert np.array_equal(alone[name] > 0.5, (both[name] + both["/car/car_01"] > 0.5)
-                                  & (alone[name] > 0.5))
+            assert np.array_equal(
+                alone[name] > 0.5, (both[name] + both["/car/car_01"] > 0.5) & (alone[name] > 0.5)
+            )
 
 
 def test_the_first_line_comes_before_anything_heavy_is_imported(tmp_path):
