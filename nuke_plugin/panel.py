@@ -57,6 +57,7 @@ class SegmattePanel(QtWidgets.QWidget):
         self._jobs: dict[str, dict[str, Any]] = {}
         self._following: dict[str, int] = {}
         self._nodes: dict[str, str] = {}
+        self._fresh: set[str] = set()
         self._build()
         for warning in loaded.warnings:
             self.say(warning, is_problem=True)
@@ -282,7 +283,9 @@ class SegmattePanel(QtWidgets.QWidget):
             ("Cancel", lambda: self._job_call("cancel"), "Stops the job; finished frames stay."),
             ("Retry", lambda: self._job_call("retry"), "Goes on with a job that failed or was "
              "cancelled, where it stopped."),
-            ("Log", self.show_log, "What the job said."),
+            ("Fetch", self.fetch, "Writes the job's files to its folder, after Nuke was closed "
+             "while it ran or files were lost."),
+            ("Log", self.show_log, "What the job said so far."),
             ("Version Up Picker", self.version_up, "Points the selected ObjectIdPicker at this "
              "job's result and shows which names were kept, lost or new."),
         ):  # fmt: skip
@@ -480,7 +483,7 @@ class SegmattePanel(QtWidgets.QWidget):
 
     def submit(self) -> None:
         """Send the shot."""
-        choices = self.choices()
+        choices = replace(self.choices(), reference_job=self._last_of_this_plate())
         text = choices.text
         shot, folder = self._shot(choices, None)
         if shot is None or self._plate is None:
@@ -521,6 +524,14 @@ class SegmattePanel(QtWidgets.QWidget):
 
         self._call("submit", {"shot": shot}, sent, failed, self._uploading)
 
+    def _last_of_this_plate(self) -> str:
+        """The newest finished job of this plate: names and ids are inherited from it."""
+        if self._plate is None:
+            return ""
+        ours = {self._plate.path or self._plate.name}
+        done = [j for j in self._jobs.values() if j["state"] == "done" and j["plate"] in ours]
+        return str(max(done, key=lambda j: j.get("created", 0))["id"]) if done else ""
+
     def _shot(
         self, choices: Choices, frames: list[int] | None
     ) -> tuple[dict[str, Any] | None, Path]:
@@ -557,7 +568,11 @@ class SegmattePanel(QtWidgets.QWidget):
     # Jobs
 
     def refresh_jobs(self) -> None:
-        """Ask for the list of jobs, unless nobody could see it."""
+        """Ask for the list of jobs, and show the frames that have come in since."""
+        while self._fresh:
+            node = nuke.toNode(self._nodes.get(self._fresh.pop(), ""))
+            if node is not None:
+                results.show_new_frames(node)
         if self._info:
             self._call("jobs", {}, self._listed, lambda failure: None)
 
@@ -571,6 +586,8 @@ class SegmattePanel(QtWidgets.QWidget):
             if "job" in event:
                 self._jobs[job] = dict(event["job"])
                 self._show_jobs()
+            if "frame" in event:
+                self._fresh.add(job)
             for line in event.get("lines", ()):
                 self.log.appendPlainText(line)
             if event.get("away"):
@@ -602,9 +619,9 @@ class SegmattePanel(QtWidgets.QWidget):
 
     def _show_jobs(self) -> None:
         chosen = self._chosen_job()
-        jobs = list(self._jobs.values())
+        jobs = sorted(self._jobs.values(), key=lambda job: -job.get("created", 0))
         self.table.setRowCount(len(jobs))
-        for row, job in enumerate(reversed(jobs)):
+        for row, job in enumerate(jobs):
             for column, text in enumerate(_job_texts(job)):
                 cell = QtWidgets.QTableWidgetItem(text)
                 cell.setData(_ITEM, job["id"])
@@ -635,6 +652,16 @@ class SegmattePanel(QtWidgets.QWidget):
                 self._follow(job, folder)
 
         self._call(name, {"job": job}, done, self._told)
+
+    def fetch(self) -> None:
+        """Follow the chosen job again and write what its folder lacks."""
+        job = self._chosen_job()
+        folder = self._jobs.get(job, {}).get("labels", {}).get("folder", "")
+        if not folder:
+            self.say("Choose a job in the list that was submitted from Nuke.", is_problem=True)
+        elif job not in self._following:
+            self.say(f"Fetching {job} to {folder}.")
+            self._follow(job, self.settings.mapped(folder))
 
     def show_log(self) -> None:
         """Show what the chosen job said."""

@@ -134,10 +134,15 @@ def create(folder: Path, plate: Plate, *, source: Any = None) -> Any:
     return node
 
 
-def refresh(node: Any) -> None:
-    """Show frames that have appeared and names that have changed."""
+def show_new_frames(node: Any) -> None:
+    """Have the picker's DeepReads look at the disk again."""
     for read in _reads(node):
         read["reload"].execute()
+
+
+def refresh(node: Any) -> None:
+    """Show frames that have appeared and names that have changed."""
+    show_new_frames(node)
     picker.reload(node)
 
 

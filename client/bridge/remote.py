@@ -304,4 +304,5 @@ def _job(job: Any) -> dict[str, Any]:
         "warnings": job.warnings,
         "labels": dict(job.labels),
         "request_id": job.request_id,
+        "created": job.created.seconds + job.created.nanos / 1e9,
     }

@@ -81,7 +81,9 @@ class FakeService:
             emit({"stage": "upload", "done": index + 1, "total": len(frames)})
         first, last = shot["range"]
         job = {
-            "id": f"job{len(self.jobs) + 1}", "state": "queued", "plate": shot["plate"]["name"],
+            "id": f"job{len(self.jobs) + 1}", "state": "queued", "created": len(self.jobs),
+            "plate": shot["plate"].get("path") or shot["plate"]["name"],
+            "reference_job": shot.get("reference_job", ""),
             "prompt": shot["text"], "frames_total": last - first + 1, "frames_done": 0,
             "first": first, "last": last, "stage": "", "frames_per_minute": 0.0,
             "seconds_left": -1.0, "error": "", "warnings": 0, "note": "",

@@ -12,7 +12,13 @@ import pytest
 
 from tests.nuke import nk
 from tests.nuke.conftest import PLUGIN
-from tests.nuke.fake_nuke import BY_USER_TYPE, COMMON_KNOBS, EXTRA_CLASSES, KNOB_TABLE
+from tests.nuke.fake_nuke import (
+    BY_USER_TYPE,
+    COMMON_KNOBS,
+    EXTRA_CLASSES,
+    FORMAT_KNOBS,
+    KNOB_TABLE,
+)
 
 ROOT = PLUGIN.parent
 SCRIPTS = sorted([*PLUGIN.rglob("*.gizmo"), *PLUGIN.rglob("*.nk")])
@@ -42,6 +48,34 @@ def test_every_class_and_knob_of_a_script_exists_in_nuke(path):
         own = {knob.name for knob in node.user_knobs} | {"number"}
         unknown = set(node.knobs) - knobs - own
         assert not unknown, f"{node.class_name} {node.name} has no knob {sorted(unknown)}"
+
+
+def strings_after(tree, *functions):
+    """First arguments of calls to functions or methods of these names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if name in functions and isinstance(node.args[0].value, str):
+                yield node.args[0].value
+
+
+def test_every_class_and_knob_that_code_names_exists_in_nuke():
+    own = {knob.name for path in SCRIPTS for n in nk.load(path).nodes for knob in n.user_knobs}
+    tables = (KNOB_TABLE["classes"], KNOB_TABLE["legacy_classes"], EXTRA_CLASSES)
+    knobs = own | set(COMMON_KNOBS) | {k for table in tables for c in table.values() for k in c}
+    knobs |= {knob for names in FORMAT_KNOBS.values() for knob in names}
+    ours = {path.stem for path in SCRIPTS}
+    for path in PLUGIN.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        for name in strings_after(tree, "createNode", "create"):
+            assert name in ours or known_knobs(name) is not None, f"{path.name}: {name}"
+        for node in ast.walk(tree):
+            # Knobs are what is subscripted with a text and then asked for its value.
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Subscript):
+                key = node.value.slice
+                if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                    if node.attr in ("value", "setValue", "evaluate", "execute", "getValueAt"):
+                        assert key.value in knobs, f"{path.name}: no knob {key.value}"
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.name)

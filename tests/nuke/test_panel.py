@@ -295,6 +295,39 @@ def test_version_up_from_the_job_list_shows_the_names(panel, read, qtbot, nuke):
     assert first["tile_color"].value() == picker.COLOUR_FINE
 
 
+def test_a_second_run_inherits_the_names_of_the_first(panel, read, qtbot):
+    panel.use_selected.click()
+    for _ in range(2):
+        panel.say("")
+        panel.submit_button.click()
+        qtbot.waitUntil(lambda: "is done" in panel.message.text(), timeout=20_000)
+    assert panel._jobs["job1"]["reference_job"] == ""
+    assert panel._jobs["job2"]["reference_job"] == "job1"
+    assert panel.table.item(0, 0).data(panels._ITEM) == "job2"
+
+
+def test_frames_that_come_in_are_shown_now_and_then(panel, read, qtbot, nuke):
+    panel.use_selected.click()
+    panel.submit_button.click()
+    qtbot.waitUntil(lambda: bool(panel._fresh), timeout=20_000)
+    deep = next(n for n in nuke.all_nodes if n.Class() == "DeepRead")
+    before = deep.reloads
+    panel.refresh_jobs()
+    assert deep.reloads == before + 1
+
+
+def test_files_that_were_lost_can_be_fetched_again(panel, read, qtbot, tmp_path):
+    panel.use_selected.click()
+    panel.submit_button.click()
+    qtbot.waitUntil(lambda: "is done" in panel.message.text(), timeout=20_000)
+    lost = tmp_path / "out" / "shot" / "v001" / "objectid" / "shot.1004.exr"
+    lost.unlink()
+    panel.table.selectRow(0)
+    panel.fetch()
+    qtbot.waitUntil(lambda: "is done" in panel.message.text(), timeout=20_000)
+    assert lost.is_file()
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(-1, ""), (12.4, "12 s"), (150, "2 min"), (9000, "2.5 h")]
 )
