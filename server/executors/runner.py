@@ -10,13 +10,14 @@ It is told what to do, one order per line, and says what happens, one message pe
 
 End of stdin means the server is gone: the process ends at once, wherever it is. It has no access
 to the store; what it says is written down, or refused, by whoever started it. A message ``beat``
-goes out every second while the process lives, so one that was stopped is noticed.
+goes out twice a second while the process lives, so one that was stopped is noticed.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import ctypes
 import importlib
 import io
@@ -36,7 +37,7 @@ from server.errors import PlateError, ResourceError, ServerError
 from server.executors.sandbox import close_off, limit_resources
 from server.progress import Cancellation, Progress
 
-BEAT_SECONDS = 1.0
+BEAT_SECONDS = 0.5
 _PARENT_DIED = 1  # PR_SET_PDEATHSIG
 
 
@@ -58,21 +59,44 @@ def error_data(error: BaseException) -> dict[str, Any]:
     }
 
 
+class Voice:
+    """Where messages go, from any thread; shows signs of life by itself from the first moment."""
+
+    def __init__(self, messages: BinaryIO) -> None:
+        """Begin to show signs of life."""
+        self._messages = messages
+        self._lock = threading.Lock()
+        threading.Thread(target=self._beat, daemon=True, name="signs of life").start()
+
+    def say(self, say: str, /, **values: Any) -> None:
+        """Send a message."""
+        line = json.dumps({"say": say, **values}).encode() + b"\n"
+        with self._lock:
+            self._messages.write(line)
+            self._messages.flush()
+
+    def _beat(self) -> None:
+        waiting = threading.Event()
+        with contextlib.suppress(OSError):  # nobody listens any more: stdin has ended, too
+            while True:
+                self.say("beat")
+                waiting.wait(BEAT_SECONDS)
+
+
 class Runner:
     """The process: reads orders, works on them one at a time."""
 
-    def __init__(self, engine: Any, orders: BinaryIO, messages: BinaryIO) -> None:
+    def __init__(self, engine: Any, orders: BinaryIO, voice: Voice) -> None:
         """Serve an engine.
 
         Args:
             engine: see ``server.executors.engine.Engine``.
             orders: where orders come from.
-            messages: where messages go.
+            voice: where messages go.
         """
         self._engine = engine
         self._orders = orders
-        self._messages = messages
-        self._lock = threading.Lock()
+        self.say = voice.say
         self._waiting: queue.Queue[dict[str, Any]] = queue.Queue()
         self._cancellation = Cancellation()
         self._sessions: dict[str, Any] = {}
@@ -80,7 +104,6 @@ class Runner:
     def serve(self) -> None:
         """Work until stdin ends; never returns."""
         threading.Thread(target=self._read, daemon=True).start()
-        threading.Thread(target=self._beat, daemon=True).start()
         while True:
             order = self._waiting.get()
             try:
@@ -94,13 +117,6 @@ class Runner:
                     traceback.print_exc()
                 self.say("error", id=order.get("id"), **error_data(error))
 
-    def say(self, say: str, /, **values: Any) -> None:
-        """Send a message."""
-        line = json.dumps({"say": say, **values}).encode() + b"\n"
-        with self._lock:
-            self._messages.write(line)
-            self._messages.flush()
-
     def _read(self) -> None:
         for line in self._orders:
             order = json.loads(line)
@@ -111,11 +127,6 @@ class Runner:
                     self._cancellation = Cancellation()
                 self._waiting.put(order)
         os._exit(0)
-
-    def _beat(self) -> None:
-        while True:
-            threading.Event().wait(BEAT_SECONDS)
-            self.say("beat")
 
     def _run(self, order: Mapping[str, Any]) -> None:
         from server.executors.prepare import Order, prepared
@@ -243,14 +254,13 @@ def main() -> None:
     messages = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     limit_resources(file_bytes=arguments.file_bytes)
-    module, _, name = arguments.engine.partition(":")
-    if arguments.sandbox:
-        from server.models.store import models_folder
-
-        read = [*arguments.read, str(models_folder()), str(Path(__file__).parents[2])]
+    if arguments.sandbox:  # before there is a second thread: rights are given up thread by thread
+        read = [*arguments.read, str(Path(__file__).parents[2])]
         logging.info("sandbox: %s", close_off(read=read, write=arguments.write))
+    voice = Voice(messages)
+    module, _, name = arguments.engine.partition(":")
     engine = getattr(importlib.import_module(module), name)(arguments.device)
-    runner = Runner(engine, sys.stdin.buffer, messages)
+    runner = Runner(engine, sys.stdin.buffer, voice)
     runner.say("ready", pid=os.getpid())
     try:
         runner.serve()

@@ -35,6 +35,7 @@ from server.jobs.roots import Root
 from server.jobs.store import Store
 from server.jobs.uploads import Uploads
 from server.jobs.users import own_token
+from server.models.store import models_folder
 from server.service.calls import Calls
 from server.service.hub import Hub
 from server.service.metrics import Metrics, MetricsServer
@@ -196,7 +197,11 @@ class Host:
         program = WorkerProgram(
             engine=settings.engine,
             scratch=self._scratch,
-            read=(*(root.path for root in site.roots if root.access == "read"), str(site.uploads)),
+            read=(
+                *(root.path for root in site.roots if root.access == "read"),
+                str(site.uploads),
+                str(models_folder()),
+            ),
             write=(str(site.jobs),),
             sandbox=settings.sandbox,
             threads=shared_threads(devices, settings.threads_per_worker),
