@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     target = install(arguments.nuke_dir)
     print(f"Installed the plug-in in {target}.")
     if arguments.no_bridge:
-        print("Set SEGMATTE_BRIDGE_PYTHON to a Python that has segmatte[client].")
+        print("Set SEGMATTE_BRIDGE_PYTHON to a Python that has segmatte.")
         return 0
     make_bridge(target / BRIDGE, wheels=arguments.wheels)
     print(f"Installed the bridge in {target / BRIDGE}. Start Nuke: Segmatte is in the menus.")
@@ -198,17 +198,16 @@ def make_bridge(folder: Path, *, wheels: Path | None = None) -> None:
     )  # fmt: skip
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if wheels is not None:
-        command += ["--no-index", "--find-links", str(wheels), "segmatte[client]"]
+        command += ["--no-index", "--find-links", str(wheels), "segmatte"]
     else:
-        command += [
-            f"{ROOT}[client]" if (ROOT / "pyproject.toml").is_file() else "segmatte[client]"
-        ]
+        is_checkout = (ROOT / "pyproject.toml").is_file()
+        command.append(str(ROOT) if is_checkout else "segmatte")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise InstallError(
             f"The bridge's packages cannot be installed: {lines[-1]} Without a network, collect "
-            f"them elsewhere with '{Path(sys.executable).name} -m pip download segmatte[client]' "
+            f"them elsewhere with '{Path(sys.executable).name} -m pip download segmatte' "
             "and pass the folder as --wheels."
         )
 
