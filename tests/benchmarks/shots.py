@@ -66,12 +66,20 @@ class Shot:
         """Truth per frame."""
         return [*self.truth.labels]
 
-    def write(self, folder: Path, *, extension: str = "jpg") -> Path:
-        """Write the frames as pictures numbered from 0, as the official predictor wants them."""
+    def boxes(self, index: int) -> list[tuple[float, float, float, float]]:
+        """True boxes of a position, ends exclusive, in the order of ids."""
+        plane = self.truth.labels[index]
+        found = []
+        for number in np.unique(plane[plane > 0]):
+            ys, xs = np.nonzero(plane == number)
+            found.append((float(xs.min()), float(ys.min()), xs.max() + 1.0, ys.max() + 1.0))
+        return found
+
+    def write(self, folder: Path) -> Path:
+        """Write the frames as JPEG files numbered from 0, as the official predictor wants them."""
         folder.mkdir(parents=True, exist_ok=True)
         for index, image in enumerate(self.images):
-            picture = Image.fromarray(image.pixels)
-            picture.save(folder / f"{index:05d}.{extension}", quality=95)
+            Image.fromarray(image.pixels).save(folder / f"{index:05d}.jpg", quality=95)
         return folder
 
 
