@@ -308,8 +308,7 @@ class SegmattePanel(QtWidgets.QWidget):
 
     def _connected(self, info: Answer) -> None:
         self._info = info
-        busy = f"{info['running_jobs']} running, {info['queued_jobs']} waiting"
-        self.state.setText(f"{info['name']} {info['version']}, {info['user']}: {busy}")
+        self._show_state(info)
         for combo, key, kept in (
             (self.detector, "detectors", self.settings.detector),
             (self.segmenter, "segmenters", self.settings.segmenter),
@@ -319,7 +318,24 @@ class SegmattePanel(QtWidgets.QWidget):
             if kept in info.get(key, ()):
                 combo.setCurrentText(kept)
         self._show_plate()
-        self.refresh_jobs()
+        self._call("jobs", {}, self._listed, lambda failure: None)
+
+    def _show_state(self, info: Answer) -> None:
+        busy = f"{info['running_jobs']} running, {info['queued_jobs']} waiting"
+        told = f"{info['name']} {info['version']}, {info['user']}: {busy}"
+        self.state.setText(told + (", takes no new jobs for now" if info["draining"] else ""))
+
+    def _still_there(self, info: Answer) -> None:
+        """The server answered the regular question; after an absence, everything is asked anew."""
+        if self._info:
+            self._show_state(info)
+        else:
+            self.say("The server answers again.")
+            self._connected(info)
+
+    def _not_there(self, failure: Failure) -> None:
+        if self._info:
+            self._away(failure)
 
     def _away(self, failure: Failure) -> None:
         self._info = {}
@@ -528,8 +544,12 @@ class SegmattePanel(QtWidgets.QWidget):
         """The newest finished job of this plate: names and ids are inherited from it."""
         if self._plate is None:
             return ""
-        ours = {self._plate.path or self._plate.name}
-        done = [j for j in self._jobs.values() if j["state"] == "done" and j["plate"] in ours]
+        ours = _same_plate(self._plate.path or self._plate.name)
+        done = [
+            job
+            for job in self._jobs.values()
+            if job["state"] == "done" and _same_plate(job["plate"]) == ours
+        ]
         return str(max(done, key=lambda j: j.get("created", 0))["id"]) if done else ""
 
     def _shot(
@@ -573,6 +593,7 @@ class SegmattePanel(QtWidgets.QWidget):
             node = nuke.toNode(self._nodes.get(self._fresh.pop(), ""))
             if node is not None:
                 results.show_new_frames(node)
+        self._call("info", {}, self._still_there, self._not_there)
         if self._info:
             self._call("jobs", {}, self._listed, lambda failure: None)
 
@@ -625,8 +646,7 @@ class SegmattePanel(QtWidgets.QWidget):
             for column, text in enumerate(_job_texts(job)):
                 cell = QtWidgets.QTableWidgetItem(text)
                 cell.setData(_ITEM, job["id"])
-                if job.get("error"):
-                    cell.setToolTip(job["error"])
+                cell.setToolTip(job.get("error") or job["plate"])
                 self.table.setItem(row, column, cell)
             if job["id"] == chosen:
                 self.table.selectRow(row)
@@ -741,6 +761,12 @@ class SegmattePanel(QtWidgets.QWidget):
         return timer
 
 
+def _same_plate(path: str) -> tuple[str, str]:
+    """Folder and plain name: equal for ``a/plate.####.exr`` and ``a/plate.%04d.exr``."""
+    folder, _, name = path.replace("\\", "/").rpartition("/")
+    return folder, results.plain_name(name)
+
+
 def _job_texts(job: Mapping[str, Any]) -> list[str]:
     total = job.get("frames_total", 0)
     speed, left = job.get("frames_per_minute", 0.0), job.get("seconds_left", -1.0)
@@ -749,7 +775,7 @@ def _job_texts(job: Mapping[str, Any]) -> list[str]:
         state = job["stage"]
     is_running = job["state"] == "running"
     return [
-        str(job.get("plate", "")),
+        str(job.get("plate", "")).replace("\\", "/").rpartition("/")[2],
         job.get("prompt", "") or ", ".join(job.get("objects", ())),
         state,
         f"{job.get('frames_done', 0)} / {total or '?'}",

@@ -246,6 +246,22 @@ def test_with_the_server_away_the_panel_still_opens_and_says_so(panel, read, qtb
     assert "does not answer" in panel.message.text()
 
 
+def test_a_server_that_comes_back_is_noticed(panel, qtbot):
+    panel.server.setText("away:7766")
+    panel.connect_server()
+    qtbot.waitUntil(lambda: panel.state.text() == "away", timeout=20_000)
+    panel.server.setText("")
+    panel.settings = Settings()
+    panel.refresh_jobs()
+    qtbot.waitUntil(lambda: "demo-host" in panel.state.text(), timeout=20_000)
+    assert "answers again" in panel.message.text()
+
+
+def test_a_plate_is_known_again_however_its_padding_is_written():
+    assert panels._same_plate("/a/b.####.exr") == panels._same_plate("\\a\\b.%04d.exr")
+    assert panels._same_plate("/a/b.####.exr") != panels._same_plate("/c/b.####.exr")
+
+
 def test_it_works_in_proxy(panel, read, nuke, qtbot):
     nuke.root()["proxy"].setValue(True)
     nuke.createNode("Grade").setInput(0, read)
