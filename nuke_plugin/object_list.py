@@ -80,10 +80,10 @@ class ObjectList(QtWidgets.QDialog):
         for name in sorted(self._names.ids):
             self._item(name, items)
         self.tree.expandAll()
-        for column in range(4):
-            self.tree.resizeColumnToContents(column)
         self._is_filling = False
         self._show_ticks()
+        for column in range(4):
+            self.tree.resizeColumnToContents(column)
         self._search(self.search.text())
 
     def _item(

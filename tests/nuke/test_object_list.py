@@ -2,6 +2,7 @@ import objectid
 from nuke_plugin import object_list
 from nuke_plugin.qt import QtCore
 from tests.nuke.shots import connect, write_shot
+from tests.nuke.test_panel import picture
 from tests.nuke.test_picker import sidecar_with
 
 CHECKED, PARTIAL, UNCHECKED = (
@@ -30,6 +31,8 @@ def test_ticking_a_category_picks_all_of_it(nuke, qtbot, tmp_path):
     assert item(window, "/person/person_02").checkState(0) == CHECKED
     item(window, "/person/person_02").setCheckState(0, UNCHECKED)
     assert item(window, "/person").checkState(0) == PARTIAL
+    window.show()
+    picture(window, "objects")
     assert node["status"].value() == "2 objects"
     table = objectid.object_ids(["/person/person_01", "/person/person_03"])
     text = node.node("filter")["temp_expr0"].value()
