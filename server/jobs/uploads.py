@@ -219,7 +219,8 @@ class Arrival:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._file = _part(path).open("a+b")
+            # Unbuffered: what was received is on the server even if that is killed.
+            self._file = _part(path).open("a+b", buffering=0)
             self._file.seek(0)
             while chunk := self._file.read(_CHUNK):
                 self._digest.update(chunk)
@@ -240,7 +241,9 @@ class Arrival:
         if self.stored_bytes + len(data) > self._size_bytes:
             self._refuse(f"more than the {self._size_bytes} bytes announced")
         try:
-            self._file.write(data)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise _full(error) from error
         self._digest.update(data)
@@ -260,7 +263,6 @@ class Arrival:
         if self._file is None:
             return
         try:
-            self._file.flush()
             os.fsync(self._file.fileno())
             head = os.pread(self._file.fileno(), 16, 0)
             if not any(head.startswith(magic) for kinds in _MAGIC.values() for magic in kinds):
