@@ -39,7 +39,9 @@ class FixedModels:
 
 
 class TrueBoxes:
-    """A detector that does its work and then answers with the truth's boxes.
+    """A detector that does its work and then answers with the boxes of the truth.
+
+    Frames are numbered from 0, as ``Shot.write`` does.
 
     So both sides of a comparison pay for detection, and the number of objects is known.
     """
@@ -51,6 +53,7 @@ class TrueBoxes:
         self.weights_sha256: str = detector.weights_sha256
         self.usual_threshold = 0.3
         self.calls: Counter[str] = detector.calls
+        self.notes: list[str] = detector.notes
         self.images = 0
 
     def score(self, images: Sequence[ModelImage], categories: Sequence[str]) -> list[BoxScores]:
@@ -58,7 +61,7 @@ class TrueBoxes:
         self.images += len(images)
         answers = []
         for image in images:
-            boxes = self._shot.boxes(image.frame - self._shot.truth.frames[0])
+            boxes = self._shot.boxes(image.frame)
             scores = np.array([[0.9 - 0.01 * n] for n in range(len(boxes))], np.float32)
             answers.append(
                 BoxScores(np.array(boxes, np.float32).reshape(-1, 4), scores.reshape(-1, 1))
