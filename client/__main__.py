@@ -112,10 +112,10 @@ def _load(name: str) -> ModuleType | None:
         if (error.name or "").split(".")[0] in ("client", "server", "objectid"):
             print(f"segmatte: {name} is not part of this version.", file=sys.stderr)
         else:
-            extra = "server" if COMMANDS[name][0].startswith("server") else "client"
+            wanted = "segmatte[server]" if COMMANDS[name][0].startswith("server") else "segmatte"
             print(
                 f"segmatte {name} needs the package {error.name!r}, which is not installed. "
-                f"Install the extra: pip install 'segmatte[{extra}]'",
+                f"Install it: pip install '{wanted}'",
                 file=sys.stderr,
             )
         return None

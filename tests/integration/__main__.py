@@ -45,7 +45,14 @@ def may_mount() -> str | None:
     return None if done.returncode == 0 else "no right to make a mount namespace"
 
 
-GROUPS = (Group("bare host", ("tests/integration/test_bare_host.py",), may_mount),)
+GROUPS = (
+    Group("bare host", ("tests/integration/test_bare_host.py",), may_mount),
+    Group("other-language client", ("tests/integration/node_client",), needs("node", "npm")),
+    Group("wire stubs", ("tests/unit/service/test_proto.py",), needs()),
+    Group("official layouts", ("tests/system/test_models_fetch.py",), needs()),
+    Group("server kills", ("tests/system/test_server_kills.py",), needs()),
+    Group("Nuke panel", ("tests/nuke/test_end_to_end.py",), needs()),
+)
 
 
 def main() -> int:
