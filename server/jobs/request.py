@@ -194,8 +194,10 @@ def check_outputs(outputs: Sequence[str], *, known: Sequence[str]) -> tuple[str,
     """
     for name in outputs:
         if name not in known:
+            made = ", ".join(("objectid", "pictures", *known))
             raise SettingsError(
-                f"This server does not make the output {name!r}; it makes {', '.join(known)}."
+                f"This server does not make the output {name!r}; it makes {made}. `segmatte convert` "
+                "makes others from a fetched result."
             )
     return tuple(sorted(set(outputs)))
 

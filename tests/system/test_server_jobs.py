@@ -162,6 +162,7 @@ def test_retry_and_delete_fit_the_jobs_state(client, plate, done):
         ({"range": wire.FrameRange(first=9, last=1)}, PlateError, "ends before it begins"),
         ({"priority": 101}, InputError, "lies in -100..100"),
         ({"outputs": [99]}, SettingsError, "output number 99"),
+        ({"outputs": [wire.OUTPUT_MASKS]}, SettingsError, "it makes objectid, pictures"),
         ({"reference_job_id": "none"}, NotFoundError, "no job 'none'"),
         (
             {"prompts": wire.Prompts(objects=[wire.PromptedObject(name="x")])},
