@@ -24,7 +24,7 @@ CHECKSUMS = FOLDER / "SHA256SUMS"
 DETECTOR_LONG_SIDE = 320
 """Longest side, in pixels, of the pictures the demo detector was trained on."""
 
-DETECTOR_THRESHOLD = 0.25
+DETECTOR_THRESHOLD = 0.28
 """Score from which the demo detector's boxes are worth keeping; see its card."""
 
 _ALIASES = "transformer.decoder.bbox_embed."
