@@ -20,7 +20,14 @@ import numpy as np
 import OpenEXR
 
 import objectid
-from objectid.deepscanline import _LEVEL, LARGEST_BYTES, DeepImage, _chunks, decode_deep
+from objectid.deepscanline import (
+    COUNTS_LEVEL,
+    DATA_LEVEL,
+    LARGEST_BYTES,
+    DeepImage,
+    _chunks,
+    decode_deep,
+)
 from objectid.header import Window, parse_header
 from tests.benchmarks.measure import (
     Part,
@@ -66,15 +73,16 @@ def soft_objects(height: int, width: int) -> list[tuple[int, int, np.ndarray]]:
     return crops
 
 
-def zlib_chunks(data: bytes) -> list[bytes]:
-    """What our writer handed to zlib, line by line."""
+def zlib_chunks(data: bytes) -> list[tuple[bytes, int]]:
+    """What our writer handed to zlib, line by line, and at which level."""
     header = parse_header(io.BytesIO(data), size_bytes=len(data))
     chunks = []
     for chunk in _chunks(data, header, header.window("dataWindow"), LARGEST_BYTES):
         middle = chunk.start + chunk.counts_bytes
-        chunks.append(zlib.decompress(data[chunk.start : middle]))
+        chunks.append((zlib.decompress(data[chunk.start : middle]), COUNTS_LEVEL))
         if chunk.data_bytes:
-            chunks.append(zlib.decompress(data[middle : middle + chunk.data_bytes]))
+            packed = data[middle : middle + chunk.data_bytes]
+            chunks.append((zlib.decompress(packed), DATA_LEVEL))
     return chunks
 
 
@@ -139,7 +147,7 @@ def run(size: Size) -> Part:
         to_matte = repeat(lambda: objectid.pick(objectid.read_frame(path).frame, wanted), runs=runs)
         _, image = decode_deep(path.read_bytes())
         chunks = zlib_chunks(path.read_bytes())
-        bare = repeat(lambda: [zlib.compress(chunk, _LEVEL) for chunk in chunks], runs=runs)
+        bare = repeat(lambda: [zlib.compress(*chunk) for chunk in chunks], runs=runs)
         size_bytes = path.stat().st_size
         package = _package(strips(image), Path(folder), wanted)
     filtering = repeat(_filter_many, runs=5)

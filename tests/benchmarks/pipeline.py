@@ -84,7 +84,7 @@ def plain(shot: shots.Shot, folder: Path) -> Side:
 
 def against_plain(size: Size) -> tuple[Table, dict[str, Any]]:
     """Whole shots at 1, 4 and 10 objects."""
-    frames = {"quick": 7, "usual": 26, "full": 61}[size]
+    frames = {"quick": 7, "usual": 21, "full": 61}[size]
     counts = (1,) if size == "quick" else (1, 4, 10)
     rows: list[tuple[Any, ...]] = []
     values: dict[str, Any] = {}
@@ -385,7 +385,7 @@ def tiny_cpu_per_gmac(parts: dict[str, float]) -> float:
 
 def overhead(size: Size, tiny: dict[str, Any]) -> tuple[Table, dict[str, Any]]:
     """Own CPU per frame at 1080p and 4K, and its share beside SAM 2.1 tiny on this CPU."""
-    frames = {"quick": 3, "usual": 12, "full": 40}[size]
+    frames = {"quick": 3, "usual": 6, "full": 40}[size]
     plates = {"1920 x 1080": (1080, 1920)}
     if size != "quick":
         plates["4096 x 2160"] = (2160, 4096)

@@ -22,20 +22,15 @@ from tests.benchmarks.quality import (
 )
 from tests.benchmarks.scores import COLUMNS, mean
 
-_CHOSEN = (
-    "no clean-up",
-    "no backward pass",
-    "background may win back",
-    "young windows count more",
-)
+_CHOSEN = ("no backward pass", "background may win back")
+_SEPARATE = Method("separate captions", detect=DetectSettings(joint_caption=False))
 
 
 def run(size: Size) -> Part:
     """The default and the variants that could matter."""
-    names = [v.name for v in VARIANTS if v is not OURS] if size == "full" else _CHOSEN
-    methods = [OURS, *(v for v in VARIANTS if v.name in names)]
-    if size != "quick":
-        methods.append(Method("separate captions", detect=DetectSettings(joint_caption=False)))
+    methods = [v for v in VARIANTS if v is OURS or v.name in _CHOSEN]
+    if size == "full":
+        methods = [*VARIANTS, _SEPARATE]
     drawn = shots_for("demo", size)
     found = measure(methods, "demo", drawn)
     _, _, picture, frames = drawn[0]
