@@ -196,8 +196,8 @@ def check_outputs(outputs: Sequence[str], *, known: Sequence[str]) -> tuple[str,
         if name not in known:
             made = ", ".join(("objectid", "pictures", *known))
             raise SettingsError(
-                f"This server does not make the output {name!r}; it makes {made}. `segmatte convert` "
-                "makes others from a fetched result."
+                f"This server does not make the output {name!r}; it makes {made}. `segmatte "
+                "convert` makes others from a fetched result."
             )
     return tuple(sorted(set(outputs)))
 
