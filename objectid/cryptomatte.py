@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from objectid.errors import RequestError
 from objectid.flat import write_flat
-from objectid.frame import DeepFrame, tidied
+from objectid.frame import DeepFrame, first_samples, tidied
 from objectid.ids import murmur3_32
 from objectid.manifest import Manifest
 from objectid.mattes import on_display
@@ -133,7 +133,7 @@ def _ranked(
     rank = np.zeros(pixels.size, np.int64)
     shared = np.flatnonzero(counts[pixels] > 1)
     order = shared[np.lexsort((-visible[shared], pixels[shared]))]
-    starts = np.cumsum(counts, dtype=np.int64) - counts
+    starts = first_samples(counts)
     # Samples of a pixel stay together when sorted, so the place in the sorted run is the rank.
     rank[order] = shared - starts[pixels[shared]]
     for number in range(ranks):

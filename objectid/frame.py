@@ -49,6 +49,10 @@ ID_CHANNELS = ("id", "Id", "objectid.id", "other.id")
 """Names under which ids are looked for, first found first taken."""
 
 
+_HALF_ONE = 0x3C00
+"""The bits of 1.0 as half; all others that stand for 0..1 are smaller numbers."""
+
+
 class Crop(NamedTuple):
     """The coverage of one object, on the plate's pixel grid."""
 
@@ -108,10 +112,9 @@ class DeepFrame:
         np.clip(alpha, 0, 1, out=alpha)
         if self.alpha_mode == "coverage":
             return alpha
-        ends = np.cumsum(self.counts.ravel(), dtype=np.int64)
         counts = self.counts.ravel()
         at = np.flatnonzero(counts > 1)
-        start, left = (ends - counts)[at], counts[at]
+        start, left = first_samples(counts)[at], counts[at]
         remainder = 1 - alpha[start]
         for rank in range(1, int(counts.max(initial=0))):
             deeper = left > rank
@@ -190,7 +193,7 @@ def encode_coverages(
     normalised = int(np.count_nonzero(total > 1 + 1 / 1024))
     divide = largest > 1 and alpha_mode == "over"
     np.maximum(total, 1, out=total)
-    position = np.cumsum(counts, dtype=np.int64).reshape(shape) - counts
+    position = first_samples(counts.ravel()).reshape(shape)
     samples = int(counts.sum(dtype=np.int64))
     sample_ids = np.empty(samples, np.uint32)
     alpha = np.empty(samples, np.float16)
@@ -213,6 +216,14 @@ def encode_coverages(
         position[area] += hit
     frame = DeepFrame(counts, sample_ids, alpha, window, display, float(pixel_aspect), alpha_mode)
     return EncodedFrame(frame, normalised if divide else 0, largest)
+
+
+def first_samples(counts: NDArray[np.int32]) -> NDArray[Any]:
+    """(P,) index of the first sample of each pixel, from (P,) samples per pixel."""
+    wide = int(counts.sum(dtype=np.int64)) > np.iinfo(np.int32).max
+    index: NDArray[Any] = np.cumsum(counts, dtype=np.int64 if wide else np.int32)
+    np.subtract(index, counts, out=index)
+    return index
 
 
 def decode_coverages(frame: DeepFrame) -> Iterator[tuple[int, Crop]]:
@@ -245,7 +256,9 @@ def tidied(frame: DeepFrame) -> DeepFrame:
     Files of this package are tidy already and come back as they are. Of others, samples of one
     object in one pixel become one, samples of id 0 go.
     """
-    if frame.alpha.dtype == np.float16 and _is_tidy(frame):
+    alpha = frame.alpha
+    halves = alpha.dtype == np.float16
+    if halves and int(alpha.view(np.uint16).max(initial=0)) <= _HALF_ONE and _is_tidy(frame):
         return frame
     pairs = list(decode_coverages(frame))
     return encode_coverages(
@@ -308,6 +321,8 @@ def encode_frame(
             f"1..{LARGEST_ID}; see 'tidied'."
         )
     alpha = frame.alpha.astype(np.float16, copy=False)
+    if int(alpha.view(np.uint16).max(initial=0)) > _HALF_ONE:
+        raise RequestError("Alphas lie within 0..1; see 'tidied'.")
     channels: dict[str, NDArray[Any]] = {
         "A": alpha,
         "Z": frame.ids.astype(np.float32),
@@ -423,12 +438,15 @@ def _frame(header: Header, image: DeepImage) -> DeepFrame:
     if order is not None:
         ids, alpha = ids[order], alpha[order]
     aspect = header.number("pixelAspectRatio")
+    display = header.window("displayWindow")
+    if 4 * display.width * display.height > LARGEST_BYTES:
+        raise UnsupportedFileError(f"Its display window {tuple(display)} is absurd.", path=path)
     return DeepFrame(
         image.counts,
         ids,
         alpha,
         image.data_window,
-        header.window("displayWindow"),
+        display,
         1.0 if aspect is None else float(aspect),
         "coverage" if mode == "coverage" else "over",
     )
@@ -463,28 +481,34 @@ def _order_by_depth(image: DeepImage, path: Path | None) -> NDArray[np.int64] | 
     depth = image.channels["Z"]
     if depth.dtype == np.uint32 or np.isnan(depth).any():
         raise DamagedFileError("Channel 'Z' holds values that are no numbers.", path=path)
-    rising = depth[1:] >= depth[:-1]
-    rising[_pixel_starts(image.counts)] = True
-    if rising.all():
+    if _rises(depth, image.counts, strictly=False):
         return None
     pixels = np.repeat(np.arange(image.counts.size), image.counts.ravel())
     return np.lexsort((depth, pixels))
 
 
-def _pixel_starts(counts: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Index into differences of samples that lie in two pixels."""
+def _rises(values: NDArray[Any], counts: NDArray[np.int32], *, strictly: bool) -> bool:
+    """Whether the values of the samples of each pixel rise, or at least do not fall."""
     flat = counts.ravel()
-    ends = np.cumsum(flat[flat > 0], dtype=np.int64)
-    return ends[:-1] - 1
+    shared = np.flatnonzero(flat > 1)
+    left = flat[shared]
+    start = first_samples(flat)[shared]
+    for rank in range(1, int(flat.max(initial=0))):
+        deeper = left > rank
+        start, left = start[deeper], left[deeper]
+        before, behind = values[start + rank - 1], values[start + rank]
+        if not (behind > before if strictly else behind >= before).all():
+            return False
+    return True
 
 
 def _is_tidy(frame: DeepFrame) -> bool:
     ids = frame.ids
     if not ids.size:
         return True
-    rising = ids[1:] > ids[:-1]
-    rising[_pixel_starts(frame.counts)] = True
-    return bool(rising.all()) and 1 <= int(ids.min()) <= int(ids.max()) <= LARGEST_ID
+    if not 1 <= int(ids.min()) <= int(ids.max()) <= LARGEST_ID:
+        return False
+    return _rises(ids, frame.counts, strictly=True)
 
 
 def _premultiplied(
@@ -494,25 +518,21 @@ def _premultiplied(
     names: Mapping[int, str],
 ) -> Iterable[NDArray[np.float16]]:
     """Red, green and blue of all samples."""
-    rows = np.zeros(int(ids.max(initial=0)) + 1, np.int32)
-    rows[np.asarray(present, np.int64)] = np.arange(len(present), dtype=np.int32)
-    colours = np.array([object_colour(names[number]) for number in present], np.float32)
-    index = rows[ids]
-    full = alpha.astype(np.float32)
-    for part in range(3):
-        column = colours[:, part] if present else np.zeros(1, np.float32)
-        yield (column[index] * full).astype(np.float16)
+    # A half within 0..1 is one of 0x3C01 numbers: multiply each once, then look them up.
+    numbers = np.arange(_HALF_ONE + 1, dtype=np.uint16).view(np.float16).astype(np.float32)
+    rows = np.zeros(int(ids.max(initial=0)) + 1, np.intp)
+    rows[np.asarray(present, np.int64)] = np.arange(len(present)) * numbers.size
+    place = rows[ids]
+    place += alpha.view(np.uint16)
+    colours = np.array([object_colour(names[number]) for number in present] or [(0, 0, 0)])
+    for column in colours.T.astype(np.float32):
+        yield np.multiply.outer(column, numbers).astype(np.float16).ravel()[place]
 
 
 def _distinct(ids: NDArray[np.uint32]) -> list[int]:
-    if not ids.size:
-        return []
-    largest = int(ids.max())
-    if largest > LARGEST_ID:
-        return [int(number) for number in np.unique(ids)]
-    seen = np.zeros(largest + 1, np.bool_)
-    seen[ids] = True
-    return [int(number) for number in np.flatnonzero(seen)]
+    """The ids there are, ascending; most neighbours are alike, so only changes are looked at."""
+    changes = np.flatnonzero(ids[1:] != ids[:-1])
+    return [int(number) for number in np.unique(np.concatenate((ids[:1], ids[1:][changes])))]
 
 
 class _Object(NamedTuple):

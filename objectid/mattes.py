@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from objectid.errors import RequestError
-from objectid.frame import DeepFrame
+from objectid.frame import DeepFrame, first_samples
 from objectid.header import Window
 from objectid.ids import LARGEST_ID
 
@@ -101,7 +101,7 @@ def _accumulate(frame: DeepFrame, matching: NDArray[np.bool_]) -> Matte:
     at = np.flatnonzero(counts)
     flat = np.zeros(counts.size, np.float32)
     left = counts[at]
-    start = np.cumsum(left, dtype=np.int64) - left
+    start = first_samples(left)
     flat[at] = values[start]
     for rank in range(1, int(counts.max(initial=0))):
         deeper = left > rank
