@@ -6,7 +6,6 @@ And the plates they are tried on, as files.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,12 +48,10 @@ class TrueBoxes:
     def __init__(self, detector: Any, shot: Shot) -> None:
         self._detector = detector
         self._shot = shot
-        self.name: str = detector.name
-        self.weights_sha256: str = detector.weights_sha256
-        self.usual_threshold = 0.3
-        self.calls: Counter[str] = detector.calls
-        self.notes: list[str] = detector.notes
         self.images = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._detector, name)  # what the model says about itself
 
     def score(self, images: Sequence[ModelImage], categories: Sequence[str]) -> list[BoxScores]:
         self._detector.score(images, categories)
@@ -75,10 +72,9 @@ class TimedSegmenter:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         self.seconds = 0.0
-        self.name: str = inner.name
-        self.weights_sha256: str = inner.weights_sha256
-        self.calls: Counter[str] = inner.calls
-        self.notes: list[str] = inner.notes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)  # what the model says about itself
 
     def _timed(self, work: Any, *arguments: Any, **options: Any) -> Any:
         start = time.thread_time()
