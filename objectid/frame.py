@@ -293,10 +293,11 @@ def write_frame(
         ManifestError: a sample has an id without a name.
         StorageError: the file cannot be written.
     """
-    write_atomically(
-        Path(path),
-        encode_frame(frame, manifest=manifest, colours=colours, attributes=attributes),
-    )
+    parts = encode_frame(frame, manifest=manifest, colours=colours, attributes=attributes)
+    try:
+        write_atomically(Path(path), parts)
+    except (ManifestError, RequestError) as error:
+        raise type(error)(error.reason, path=path) from error
 
 
 def encode_frame(
@@ -344,12 +345,17 @@ def encode_frame(
 
 
 def read_frame(
-    path: str | Path, *, largest_bytes: int = LARGEST_BYTES, lenient: bool = False
+    path: str | Path,
+    *,
+    names: Manifest | None = None,
+    largest_bytes: int = LARGEST_BYTES,
+    lenient: bool = False,
 ) -> FrameFile:
     """A frame of object ids from a file written by this package or by another program.
 
     Args:
         path: a deep EXR file.
+        names: the manifest of a file that has none, such as a sidecar's.
         largest_bytes: refuse files whose samples need more memory.
         lenient: accept a manifest that lists ids for this frame which no sample has, as in files
             that another program has cropped.
@@ -375,19 +381,20 @@ def read_frame(
         if 4 * window.width * window.height > largest_bytes:
             raise UnsupportedFileError(f"Needs more than {largest_bytes} bytes.", path=path)
         data = rewritten(path, largest_bytes=largest_bytes)
-    return decode_frame(data, path=path, largest_bytes=largest_bytes, lenient=lenient)
+    return decode_frame(data, path=path, names=names, largest_bytes=largest_bytes, lenient=lenient)
 
 
 def decode_frame(
     data: bytes,
     *,
     path: Path | None = None,
+    names: Manifest | None = None,
     largest_bytes: int = LARGEST_BYTES,
     lenient: bool = False,
 ) -> FrameFile:
     """A frame from the bytes of a file; everything as in ``read_frame``."""
     header, image = decode_deep(data, path=path, largest_bytes=largest_bytes)
-    manifest = header_manifest(header) or Manifest({})
+    manifest = header_manifest(header) or names or Manifest({})
     frame = _frame(header, image)
     if manifest.frame is not None and not lenient:
         missing = set(manifest.frame) - set(frame.present)

@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from objectid.header import FLAG_MULTIPART, FLAG_TILED, read_header
+from objectid.manifest import Manifest, header_manifest, read_sidecar
 from objectid.sequence import Progress, Report, Result, find_result, parse_frames
 
 _UPDATES_PER_SECOND = 4
@@ -57,6 +59,19 @@ def chosen_result(arguments: argparse.Namespace) -> tuple[Result, dict[int, Path
     result = find_result(arguments.source)
     frames = None if arguments.range is None else parse_frames(arguments.range)
     return result, result.chosen(frames)
+
+
+def shot_manifest(result: Result, path: Path) -> Manifest:
+    """The names of a shot: what a file says, else the sidecar, else none."""
+    header = read_header(path)
+    found = header_manifest(header)
+    if found is None and header.flags & (FLAG_TILED | FLAG_MULTIPART):
+        from objectid.frame import read_frame
+
+        found = read_frame(path, lenient=True).manifest
+    if (found is None or not found.ids) and result.sidecar is not None:
+        found = read_sidecar(result.sidecar).manifest
+    return found or Manifest({})
 
 
 def process_count(wanted: int, frames: int) -> int:

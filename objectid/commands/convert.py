@@ -7,10 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from objectid.commands import add_frames, add_source, chosen_result, on_terminal, process_count
+from objectid.commands import (
+    add_frames,
+    add_source,
+    chosen_result,
+    on_terminal,
+    process_count,
+    shot_manifest,
+)
 from objectid.errors import RequestError
 from objectid.filter import compile_filter
-from objectid.manifest import Manifest, read_manifest
+from objectid.manifest import Manifest
 from objectid.sequence import frame_path, over_frames
 
 if TYPE_CHECKING:
@@ -64,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ObjectIdError: the source cannot be read, or the output cannot be written.
     """
-    _, files = chosen_result(arguments)
-    manifest = read_manifest(next(iter(files.values())))
+    result, files = chosen_result(arguments)
+    manifest = shot_manifest(result, next(iter(files.values())))
     sources = {path.resolve() for path in files.values()}
     targets = {frame: frame_path(arguments.output, frame) for frame in files}
     if any(target.resolve() in sources for target in targets.values()):
@@ -100,6 +107,7 @@ def _cryptomatte(
         layer=arguments.layer,
         ranks=arguments.ranks,
         sidecar=sidecar,
+        names=manifest,
         lenient=arguments.lenient,
     )
 
@@ -112,12 +120,13 @@ def _write_cryptomatte(
     layer: str,
     ranks: int,
     sidecar: str | None,
+    names: Manifest,
     lenient: bool,
 ) -> None:
     from objectid.cryptomatte import write_cryptomatte
     from objectid.frame import read_frame
 
-    file = read_frame(path, lenient=lenient)
+    file = read_frame(path, names=names, lenient=lenient)
     write_cryptomatte(
         targets[frame],
         file.frame,
@@ -139,7 +148,9 @@ def _mattes(
         raise RequestError(f"The filter '{arguments.filter}' picks no object.")
     layers = {name: layer for name, layer in layer_names(manifest).items() if name in names}
     if arguments.to == "layers":
-        return partial(_write_layers, targets=targets, layers=layers, lenient=arguments.lenient)
+        return partial(
+            _write_layers, targets=targets, layers=layers, names=manifest, lenient=arguments.lenient
+        )
     folders = {
         name: {
             frame: path.parent / layer / f"{layer}.{path.name}" for frame, path in targets.items()
@@ -147,16 +158,28 @@ def _mattes(
         for name, layer in layers.items()
     }
     channels: MatteChannels = "rgba" if arguments.rgba else "alpha"
-    return partial(_write_objects, folders=folders, channels=channels, lenient=arguments.lenient)
+    return partial(
+        _write_objects,
+        folders=folders,
+        channels=channels,
+        names=manifest,
+        lenient=arguments.lenient,
+    )
 
 
 def _write_layers(
-    frame: int, path: Path, *, targets: dict[int, Path], layers: dict[str, str], lenient: bool
+    frame: int,
+    path: Path,
+    *,
+    targets: dict[int, Path],
+    layers: dict[str, str],
+    names: Manifest,
+    lenient: bool,
 ) -> None:
     from objectid.frame import read_frame
     from objectid.outputs import write_layers
 
-    write_layers(targets[frame], read_frame(path, lenient=lenient), layers=layers)
+    write_layers(targets[frame], read_frame(path, names=names, lenient=lenient), layers=layers)
 
 
 def _write_objects(
@@ -165,10 +188,11 @@ def _write_objects(
     *,
     folders: dict[str, dict[int, Path]],
     channels: MatteChannels,
+    names: Manifest,
     lenient: bool,
 ) -> None:
     from objectid.frame import read_frame
     from objectid.outputs import write_objects
 
     paths = {name: places[frame] for name, places in folders.items()}
-    write_objects(paths, read_frame(path, lenient=lenient), channels=channels)
+    write_objects(paths, read_frame(path, names=names, lenient=lenient), channels=channels)

@@ -14,10 +14,11 @@ from objectid.commands import (
     chosen_result,
     on_terminal,
     process_count,
+    shot_manifest,
 )
 from objectid.errors import ManifestError, RequestError, StorageError
 from objectid.header import read_header
-from objectid.manifest import ObjectRecord, frame_runs, header_manifest, read_sidecar
+from objectid.manifest import Manifest, ObjectRecord, frame_runs, header_manifest, read_sidecar
 from objectid.sequence import Result, over_frames
 
 HELP = "list the objects of a result, a sequence or a file"
@@ -60,27 +61,28 @@ def _describe(
 ) -> dict[str, Any]:
     first = read_header(next(iter(files.values())))
     display = first.window("displayWindow")
-    work = partial(_frame_facts, quick=arguments.quick, lenient=arguments.lenient)
+    names = shot_manifest(result, next(iter(files.values())))
+    work = partial(_frame_facts, names=names, quick=arguments.quick, lenient=arguments.lenient)
     processes = 1 if arguments.quick else process_count(arguments.processes, len(files))
     ids: dict[str, int] = {}
     seen: dict[int, list[int]] = {}
     pixels: dict[int, float] = {}
-    for frame, (table, found) in over_frames(
+    for frame, (present, found) in over_frames(
         work, files, stage="inspect", processes=processes, report=on_terminal()
     ):
-        ids.update(table)
+        ids.update(present)
         for number, covered in found.items():
             seen.setdefault(number, []).append(frame)
             pixels[number] = pixels.get(number, 0.0) + covered
     records = _records(result)
-    names = {number: name for name, number in ids.items()}
+    table = {number: name for name, number in ids.items()}
     objects = []
-    for number in sorted({*names, *seen}, key=lambda n: (names.get(n, "~"), n)):
-        record = records.get(names.get(number, ""))
+    for number in sorted({*table, *seen}, key=lambda n: (table.get(n, "~"), n)):
+        record = records.get(table.get(number, ""))
         frames = seen.get(number, [])
         objects.append(
             {
-                "name": names.get(number),
+                "name": table.get(number),
                 "id": number,
                 "category": record.category if record else None,
                 "score": record.score if record else None,
@@ -115,7 +117,7 @@ def _describe(
 
 
 def _frame_facts(
-    frame: int, path: Path, *, quick: bool, lenient: bool
+    frame: int, path: Path, *, names: Manifest, quick: bool, lenient: bool
 ) -> tuple[dict[str, int], dict[int, float]]:
     """Name → id, and covered pixels of the ids that are there."""
     if quick:
@@ -127,7 +129,7 @@ def _frame_facts(
 
     from objectid.frame import read_frame
 
-    file = read_frame(path, lenient=lenient)
+    file = read_frame(path, names=names, lenient=lenient)
     numbers, index = np.unique(file.frame.ids, return_inverse=True)
     sums = np.bincount(index, weights=file.frame.visible(), minlength=numbers.size)
     found = {int(n): float(s) for n, s in zip(numbers, sums) if n}

@@ -13,11 +13,12 @@ from objectid.commands import (
     chosen_result,
     on_terminal,
     process_count,
+    shot_manifest,
     warn,
 )
 from objectid.errors import RequestError
 from objectid.filter import Filter, compile_filter
-from objectid.manifest import read_manifest
+from objectid.manifest import Manifest
 from objectid.sequence import frame_path, over_frames
 
 if TYPE_CHECKING:
@@ -62,9 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ObjectIdError: the source cannot be read, the filter finds nothing, or the disk is full.
     """
-    _, files = chosen_result(arguments)
+    result, files = chosen_result(arguments)
     wanted = compile_filter(arguments.filter)
-    ids = read_manifest(next(iter(files.values()))).ids
+    manifest = shot_manifest(result, next(iter(files.values())))
+    ids = manifest.ids
     for term in wanted.unmatched(ids):
         warn(f"no object for {term.text!r}. 'inspect' lists the names.")
     if not wanted.select(ids):
@@ -75,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         _pick_frame,
         targets=targets,
         wanted=wanted,
+        names=manifest,
         kind=kind,
         channels="rgba" if arguments.rgba else "alpha",
         lenient=arguments.lenient,
@@ -107,6 +110,7 @@ def _pick_frame(
     *,
     targets: dict[int, Path],
     wanted: Filter,
+    names: Manifest,
     kind: Kind,
     channels: MatteChannels,
     lenient: bool,
@@ -114,7 +118,7 @@ def _pick_frame(
     from objectid.frame import read_frame
     from objectid.outputs import matte_of, write_matte
 
-    file = read_frame(path, lenient=lenient)
+    file = read_frame(path, names=names, lenient=lenient)
     matte = matte_of(file, wanted, kind=kind)
     texts = {**file.attributes, "objectid/filter": wanted.text}
     write_matte(targets[frame], matte, frame=file.frame, channels=channels, attributes=texts)

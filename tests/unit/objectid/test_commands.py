@@ -80,6 +80,28 @@ def test_pick_warns_of_a_term_that_finds_nothing_and_refuses_an_empty_pick(tmp_p
     assert not list(tmp_path.glob("n.*"))
 
 
+def test_where_a_file_has_no_names_the_sidecar_counts_and_ids_always_do(tmp_path, capsys):
+    ids = write_shot(tmp_path / "shot", frames=range(1001, 1002))
+    source = tmp_path / "shot" / "objectid" / "shot.1001.exr"
+    part = OpenEXR.File(str(source), separate_channels=True).parts[0]
+    kept = ("type", "compression", "dataWindow", "displayWindow")
+    channels = {name: channel.pixels for name, channel in part.channels.items()}
+    expected = objectid.pick(objectid.read_frame(source).frame, [ids["/car/car_01"]])
+    OpenEXR.File({key: part.header[key] for key in kept}, channels).write(str(source))
+
+    assert run("pick", tmp_path / "shot", "car", "-o", tmp_path / "m.exr") == 0
+    assert (alpha(tmp_path / "m.exr") == expected.astype(np.float16)).all()
+    assert run("inspect", tmp_path / "shot") == 0
+    assert "/car/car_01" in capsys.readouterr().out
+    (tmp_path / "shot" / "shot.manifest.json").unlink()
+    assert run("pick", tmp_path / "shot", "car", "-o", tmp_path / "n.exr") == 2
+    raw = f"<{ids['/car/car_01']}>"
+    assert run("pick", tmp_path / "shot", raw, "-o", tmp_path / "n.exr") == 0
+    assert (alpha(tmp_path / "n.exr") == expected.astype(np.float16)).all()
+    assert run("inspect", tmp_path / "shot") == 0
+    assert "(no name)" in capsys.readouterr().out
+
+
 def test_pick_never_replaces_its_source(tmp_path, capsys):
     write_shot(tmp_path / "shot")
     pattern = tmp_path / "shot" / "objectid" / "shot.####.exr"

@@ -248,8 +248,9 @@ def test_the_same_frame_gives_the_same_bytes():
 def test_a_sample_without_a_name_is_not_written(tmp_path):
     frame = encode(coverages()).frame
 
-    with pytest.raises(objectid.ManifestError, match="does not name"):
+    with pytest.raises(objectid.ManifestError, match="does not name") as caught:
         objectid.write_frame(tmp_path / "a.exr", frame, manifest={"/a": 1})
+    assert caught.value.path == tmp_path / "a.exr"
     assert list(tmp_path.iterdir()) == []
 
 
