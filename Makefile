@@ -30,6 +30,9 @@ test: lint
 test-integration: $(DEVELOPMENT)
 	$(BIN)/python -m tests.integration
 
+test-long: $(DEVELOPMENT)
+	SEGMATTE_KILLS=50 $(BIN)/python -m pytest -m integration --timeout 3600 tests/system/test_server_kills.py
+
 lint: $(DEVELOPMENT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -39,7 +39,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 EPILOG = """exit codes: 0 done; 1 internal error; 2 the request cannot be carried out as it stands;
 3 a model is missing or damaged; 4 disk or memory ran out; 5 a result is damaged or not ours;
-6 done, but nothing was found; 130 stopped on request"""
+6 done, but nothing was found; 7 not known to the server, or not allowed; 8 the server is away or
+busy; 130 stopped on request"""
 
 
 def main(arguments: list[str] | None = None) -> int:
