@@ -112,11 +112,11 @@ def demo_shot(*, size: tuple[int, int] = (360, 640), frames: int = FRAMES) -> Dr
 
     enters = 24
     roles = (
+        cast(5, "car", 0.5, Path2D(0.34, 0.66, vx=0.004), seed=21),
         cast(3, "person", 0.50, Path2D(0.9, 0.8, sway=0.01, sway_period=40), seed=3),
         cast(1, "person", 0.58, Path2D(0.14, 0.90, vx=0.0125), seed=1),
         cast(2, "person", 0.62, Path2D(0.72, 0.96, vx=-0.009), seed=2),
         cast(4, "person", 0.54, Path2D(-0.12 - 0.014 * enters, 0.92, vx=0.014), seed=4),
-        cast(5, "car", 0.42, Path2D(1.2, 1.0, vx=-0.026), seed=21),
     )
     look = Look(pan=(0.0012, 0.0), shutter=0.3, softness=0.5 * max(1.0, height / 360), grain=2.0)
     return staged(Scene(size, (2026, 13), background, roles, look), frames=frames)
