@@ -270,8 +270,8 @@ def _encoded_lines(image: DeepImage, channels: list[Samples]) -> Iterator[bytes]
     counts = image.counts
     height, width = counts.shape
     totals = counts.sum(axis=1, dtype=np.int64)
-    planes = [(_bytes_of(samples), samples.dtype.itemsize // 2) for samples in channels]
-    pair_bytes = sum(size for _, size in planes)
+    planes = [(*_pairs_of(samples), samples.dtype.itemsize // 2) for samples in channels]
+    pair_bytes = sum(size for _, _, size in planes)
     longest = 2 * pair_bytes * int(totals.max(initial=0))
     halves = np.empty(max(longest, 4 * width), np.uint8)
     differences = np.empty_like(halves)
@@ -290,28 +290,29 @@ def _encoded_lines(image: DeepImage, channels: list[Samples]) -> Iterator[bytes]
         packed_counts = _smaller(packed_counts, cumulative_bytes)
         half = pair_bytes * number
         start = 0
-        for plane, size in planes:
-            low = 2 * size * position
-            end = low + 2 * size * number
+        for pairs, odd_bytes, size in planes:
+            first, last = size * position, size * (position + number)
             stop = start + size * number
-            halves[start:stop] = plane[low:end:2]
-            halves[half + start : half + stop] = plane[low + 1 : end : 2]
+            np.copyto(halves[start:stop], pairs[first:last], casting="unsafe")  # even bytes
+            halves[half + start : half + stop] = odd_bytes[first:last]
             start = stop
         unpacked = 2 * half
         packed = _deflated(halves[:unpacked], differences, DATA_LEVEL)
         if len(packed) >= unpacked:
             packed = b"".join(
-                plane[2 * size * position : 2 * size * (position + number)].tobytes()
-                for plane, size in planes
+                pairs[size * position : size * (position + number)].tobytes()
+                for pairs, _, size in planes
             )
         head = _CHUNK.pack(y, len(packed_counts), len(packed), unpacked)
         yield b"".join((head, packed_counts, packed))
         position += number
 
 
-def _bytes_of(samples: Samples) -> NDArray[np.uint8]:
+def _pairs_of(samples: Samples) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """Samples as pairs of bytes, and the second byte of each pair."""
     little = samples.astype(samples.dtype.newbyteorder("<"), copy=False)
-    return np.ascontiguousarray(little).view(np.uint8)
+    contiguous = np.ascontiguousarray(little)
+    return contiguous.view("<u2"), contiguous.view(np.uint8)[1::2]
 
 
 def _parted(raw: NDArray[np.uint8], halves: NDArray[np.uint8]) -> NDArray[np.uint8]:

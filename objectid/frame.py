@@ -539,7 +539,13 @@ def _premultiplied(
 def _distinct(ids: NDArray[np.uint32]) -> list[int]:
     """The ids there are, ascending; most neighbours are alike, so only changes are looked at."""
     changes = np.flatnonzero(ids[1:] != ids[:-1])
-    return [int(number) for number in np.unique(np.concatenate((ids[:1], ids[1:][changes])))]
+    found = np.concatenate((ids[:1], ids[1:][changes]))
+    largest = int(found.max(initial=0))
+    if largest > LARGEST_ID:
+        return [int(number) for number in np.unique(found)]
+    seen = np.zeros(largest + 1, np.bool_)
+    seen[found] = True
+    return [int(number) for number in np.flatnonzero(seen)]
 
 
 class _Object(NamedTuple):
