@@ -356,7 +356,7 @@ def read_frame(
     Args:
         path: a deep EXR file.
         names: the manifest of a file that has none, such as a sidecar's.
-        largest_bytes: refuse files whose samples need more memory.
+        largest_bytes: refuse files whose samples, or a matte of them, need more memory.
         lenient: accept a manifest that lists ids for this frame which no sample has, as in files
             that another program has cropped.
 
@@ -395,7 +395,7 @@ def decode_frame(
     """A frame from the bytes of a file; everything as in ``read_frame``."""
     header, image = decode_deep(data, path=path, largest_bytes=largest_bytes)
     manifest = header_manifest(header) or names or Manifest({})
-    frame = _frame(header, image)
+    frame = _frame(header, image, largest_bytes)
     if manifest.frame is not None and not lenient:
         missing = set(manifest.frame) - set(frame.present)
         if missing:
@@ -422,7 +422,7 @@ _OWN_TEXTS = frozenset(
 )
 
 
-def _frame(header: Header, image: DeepImage) -> DeepFrame:
+def _frame(header: Header, image: DeepImage, largest_bytes: int) -> DeepFrame:
     path = header.path
     channels = image.channels
     name = next((name for name in ID_CHANNELS if name in channels), None)
@@ -446,8 +446,12 @@ def _frame(header: Header, image: DeepImage) -> DeepFrame:
         ids, alpha = ids[order], alpha[order]
     aspect = header.number("pixelAspectRatio")
     display = header.window("displayWindow")
-    if 4 * display.width * display.height > LARGEST_BYTES:
-        raise UnsupportedFileError(f"Its display window {tuple(display)} is absurd.", path=path)
+    if 4 * display.width * display.height > largest_bytes:
+        raise UnsupportedFileError(
+            f"A matte of its display window {tuple(display)} needs more than {largest_bytes} "
+            "bytes of memory.",
+            path=path,
+        )
     return DeepFrame(
         image.counts,
         ids,

@@ -222,6 +222,14 @@ def test_run_lengths_that_do_not_fit_are_refused():
     refused(rle_file(b"\x7f\x00", 10_000), "impossible size")
 
 
+def test_a_display_window_that_no_matte_could_fill_is_refused():
+    display = Attribute.of_window(Window(0, 0, 1 << 29, 1 << 13))
+    data = deep_file(ONE, [line(0, [1, 0], SAMPLE)], displayWindow=display)
+
+    refused(data, "A matte of its display window")
+    refused(data, "A matte of its display window", largest_bytes=2 << 30)
+
+
 def test_a_file_that_needs_more_than_allowed_says_so():
     data = files()[1]
 
