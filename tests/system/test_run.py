@@ -432,6 +432,21 @@ def test_a_rerun_with_another_prompt_and_range_tells_what_was_lost(shot, tmp_pat
     }
 
 
+def test_a_second_runs_result_is_combined_without_rendering_again(shot, tmp_path):
+    plate, out = shot
+    file = prompts_file(
+        tmp_path / "p.json",
+        [{"name": "/sky", "keyframes": [{"frame": 1001, **box_polygon(0, 0, 320, 20)}]}],
+    )
+    segmatte("run", plate, "--prompts", file, *FAKES, "--out", tmp_path / "sky")
+    segmatte("objects", "combine", out, tmp_path / "sky", "-o", tmp_path / "both")
+    before, sky = mattes(out, 1001), mattes(tmp_path / "sky", 1001)["/sky"]
+    both = mattes(tmp_path / "both", 1001)
+    assert set(both) == {*before, "/sky"}
+    assert np.abs(both["/sky"] - sky).max() < 2e-3
+    assert np.abs(both["/person/person_01"] - before["/person/person_01"]).max() < 2e-3
+
+
 def test_a_second_category_changes_no_person(shot, tmp_path):
     plate, out = shot
     run_shot(plate, tmp_path / "people", prompt="person")
