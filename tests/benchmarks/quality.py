@@ -270,9 +270,11 @@ def verdict(found: dict[str, list[Scores]]) -> tuple[str, ...]:
     """Which variants beat the default by more than chance, and which do not differ from it."""
     better = [name for name in found if name != "ours" and wins(found[name], found["ours"])]
     worse = [name for name in found if name != "ours" and wins(found["ours"], found[name])]
+    same = [name for name in found if name != "ours" and found[name] == found["ours"]]
     return (
         "Better than the default in J + IDF1: " + (", ".join(better) or "nothing") + ".",
         "Worse: " + (", ".join(worse) or "nothing") + ". The rest cannot be told apart.",
+        "Not exercised by these shots, every score the same: " + (", ".join(same) or "none") + ".",
     )
 
 
