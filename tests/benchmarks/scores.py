@@ -10,7 +10,7 @@ Objects smaller than a share of the frame are left out on both sides.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import cv2
 import numpy as np
@@ -49,7 +49,7 @@ class Scores:
     touch_up: float
     """Share of objects in frames with IoU under 0.9 or no matte at all."""
     area: float
-    """Area of the layers by area of their objects; above 1: too much is taken."""
+    """Area of the layers by area of their objects; above 1: too much is taken. 0: none is found."""
     layers: float
     """Layers by objects."""
 
@@ -76,9 +76,14 @@ COLUMNS = (
 
 
 def mean(scores: Sequence[Scores]) -> Scores:
-    """Mean over shots; every shot counts the same."""
-    rows = [asdict(one) for one in scores]
-    return Scores(**{key: float(np.mean([row[key] for row in rows])) for key in rows[0]})
+    """Mean over shots, each counting the same; edge and area where any object is found at all."""
+    found = [one for one in scores if one.area > 0]
+
+    def average(key: str) -> float:
+        chosen = found if key in ("edge", "area") else scores
+        return float(np.mean([getattr(one, key) for one in chosen])) if chosen else 0.0
+
+    return Scores(**{field.name: average(field.name) for field in fields(Scores)})
 
 
 @dataclass(frozen=True)
