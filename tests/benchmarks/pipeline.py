@@ -136,8 +136,8 @@ def against_plain(size: Size) -> tuple[Table, dict[str, Any]]:
         (
             "Both sides read the same JPEG files, run the same detector and get the truth's boxes "
             "from it, so the number of objects is known. The plain side segments every frame. "
-            "Objects are tracked one by one on the CPU on both sides. Wall times of a shared machine "
-            "compare nothing.",
+            "Objects are tracked one by one on the CPU on both sides. Wall times of a shared "
+            "machine compare nothing.",
             "Foreground covers "
             + ", ".join(
                 f"{100 * v['foreground']:.0f} %" for v in values.values() if "foreground" in v
@@ -426,9 +426,9 @@ def overhead(size: Size, tiny: dict[str, Any]) -> tuple[Table, dict[str, Any]]:
         tuple(rows),
         (
             "Pipeline: everything outside the models' calls, all threads, start-up of the short shot "
-            "included. Adapter: logits to probabilities at working size. SAM 2.1 tiny: one encoding "
-            "and two steps, timed without weights and extended by multiply-adds. The share is that "
-            "of a run on this CPU; on a GPU, where models are far faster, the absolute figures are "
+            "included. Adapter: logits to probabilities at working size. SAM 2.1 tiny: one "
+            "encoding and two steps, timed without weights and extended by multiply-adds. The "
+            "share is that of a run on this CPU; on a GPU, where models are far faster, the absolute figures are "
             "what counts.",
         ),
     )
