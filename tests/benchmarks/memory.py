@@ -46,8 +46,8 @@ def run(size: Size) -> Part:
         f"{long} frames need {growth:.2f} times the memory of {short} frames (goal: at most 1.1"
         + (")." if long == 2000 else f" for 2000 against 100; here {long})."),
         f"Fifty objects need {wide:.0f} MiB more than ten, {wide / 40:.1f} MiB per object at "
-        f"working size (one plane of probabilities is {per_object:.1f} MiB): what grows is a frame's masks "
-        "and prompts, not the model's batch of sixteen.",
+        f"working size (one plane of probabilities is {per_object:.1f} MiB): what grows is a "
+        "frame's masks and prompts, not the model's batch of sixteen.",
         f"A frame of {width} x {height} with fifty objects is delivered within {delivery:.0f} MiB "
         "(goal: 4096).",
     )

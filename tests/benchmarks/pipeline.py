@@ -184,7 +184,7 @@ def multiply_adds(config: str) -> dict[str, float]:
     network: Any = build_sam2(config).to("meta")
     side, width = ENCODER_SIDE, network.hidden_dim
     grid = side // 16
-    meta = {"device": "meta"}
+    meta: Any = {"device": "meta"}
 
     def count(work: Any) -> float:
         counter = FlopCounterMode(display=False)
@@ -392,7 +392,8 @@ def overhead(size: Size, tiny: dict[str, Any]) -> tuple[Table, dict[str, Any]]:
         plates["4096 x 2160"] = (2160, 4096)
     upsampling = adapter_cpu(runs=3 if size == "quick" else 9)
     per_gmac = tiny_cpu_per_gmac(tiny["parts"])
-    rows, values = [], {"adapter per object": upsampling, "tiny CPU s per GMAC": per_gmac}
+    rows: list[tuple[str, ...]] = []
+    values: dict[str, Any] = {"adapter per object": upsampling, "tiny CPU s per GMAC": per_gmac}
     for name, shape in plates.items():
         found = own_cpu(shape, frames=frames)
         steps = sum(schedule(frames)["ages"].values()) / frames * found["objects"]
@@ -425,11 +426,11 @@ def overhead(size: Size, tiny: dict[str, Any]) -> tuple[Table, dict[str, Any]]:
         ),
         tuple(rows),
         (
-            "Pipeline: everything outside the models' calls, all threads, start-up of the short shot "
-            "included. Adapter: logits to probabilities at working size. SAM 2.1 tiny: one "
+            "Pipeline: everything outside the models' calls, all threads, start-up of the short "
+            "shot included. Adapter: logits to probabilities at working size. SAM 2.1 tiny: one "
             "encoding and two steps, timed without weights and extended by multiply-adds. The "
-            "share is that of a run on this CPU; on a GPU, where models are far faster, the absolute figures are "
-            "what counts.",
+            "share is that of a run on this CPU; on a GPU, where models are far faster, the "
+            "absolute figures are what counts.",
         ),
     )
     return table, values
