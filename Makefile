@@ -11,7 +11,7 @@ DEVELOPMENT := $(VENV)/development.installed
 # One torch thread per process: processes share the cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-integration test-long lint bench licences stubs clean
+.PHONY: help demo test test-integration test-long lint bench bench-official licences clean
 
 help:
 	@echo "make demo              set up and run the main job on a drawn plate"
@@ -19,6 +19,8 @@ help:
 	@echo "make test-integration  the heavier groups: browser, other clients, containers, …"
 	@echo "make lint              style, types and import directions only"
 	@echo "make bench             the benchmarks, as a report"
+	@echo "make bench-official    FOLDER=… PROMPT=person: published models on a DAVIS folder"
+	@echo "make test-long         fifty random kills of workers and server"
 	@echo "make licences          licences of everything the default install brings"
 
 demo: $(SERVER)
@@ -41,6 +43,9 @@ lint: $(DEVELOPMENT)
 
 bench: $(DEVELOPMENT)
 	$(BIN)/python -m tests.benchmarks
+
+bench-official: $(DEVELOPMENT)
+	$(BIN)/python -m tests.benchmarks.official "$(FOLDER)" --prompt "$(or $(PROMPT),person)" --fetch --out docs/benchmarks
 
 licences: $(DEVELOPMENT)
 	$(BIN)/python -m tests.licences
