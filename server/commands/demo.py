@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from server.commands.terminal import program
+
 if TYPE_CHECKING:
     from server.training.plates import DrawnShot
 
@@ -71,11 +73,11 @@ One matte picked by name: {mattes}
 Look at  {result / "contact_sheet.png"}
          {result / "overlay.webm"}
 Then try
-  segmatte inspect {result}
-  segmatte pick {result} 'person*, -person_02' -o {arguments.out / "matte" / "others.####.exr"}
-  segmatte run YOUR_PLATE.####.exr --prompt 'person' --out result
+  {program()} inspect {result}
+  {program()} pick {result} 'person*, -person_02' -o {arguments.out / "matte" / "others.####.exr"}
+  {program()} run YOUR_PLATE.####.exr --prompt 'person' --out result
 The demo models know drawn plates only. For real ones fetch the official models once:
-  segmatte models fetch sam2.1-large && segmatte models fetch groundingdino-swin-t"""
+  {program()} models fetch sam2.1-large && {program()} models fetch groundingdino-swin-t"""
     )
     return 0
 

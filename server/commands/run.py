@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from server.commands.terminal import ProgressBars, interruptible, silence_packages
+from server.commands.terminal import ProgressBars, interruptible, program, silence_packages
 from server.progress import Cancellation
 
 HELP = "plate in, named mattes out, on this machine"
@@ -69,5 +69,5 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"contact sheet  {folder.contact_sheet}")
     print(f"overlay video  {folder.overlay}")
     print(f"report         {folder.report}")
-    print(f"next: segmatte pick {folder.path} '{result.names[0]}' -o matte.####.exr")
+    print(f"next: {program()} pick {folder.path} '{result.names[0]}' -o matte.####.exr")
     return 0

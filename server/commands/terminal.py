@@ -103,6 +103,12 @@ def interruptible(cancellation: Cancellation, bars: ProgressBars) -> Iterator[No
             signal.signal(number, handler)
 
 
+def program() -> str:
+    """How the user called this program, for commands to try next: ``.venv/bin/segmatte``."""
+    called = sys.argv[0]
+    return called if called.endswith("segmatte") else "segmatte"
+
+
 def silence_packages() -> None:
     """Keep remarks of other packages about their own code off the user's terminal."""
     for package in ("timm", "transformers", "torch", "groundingdino", "sam2"):
