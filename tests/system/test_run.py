@@ -309,7 +309,6 @@ def test_an_unknown_key_in_a_prompt_file_is_named(shot, tmp_path, capsys):
     assert "'colour'" in error
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_full_disk_is_said_and_nothing_half_written_stays(shot, tmp_path, monkeypatch, capsys):
     plate, _ = shot
     out = tmp_path / "out"
