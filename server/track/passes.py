@@ -255,8 +255,6 @@ class ShotTracker:
             record = None
             if index in self.key:
                 masks = masks_at(index, features).masks if index == count - 1 else ()
-                if index == count - 1:
-                    self._take_over(index, cache, masks)
                 record = self._prompt(index, cache, masks)
                 self._keep("backward", index, record)
                 if index:
