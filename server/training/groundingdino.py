@@ -57,7 +57,7 @@ class DetectorTraining:
     """Seen share from which an object is taught."""
     initial_weights: Path | None = None
     seed: int = 0
-    evaluation_shots: int = 30
+    evaluation_shots: int = 16
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ stated share of the frames with the object is kept: losing a matte is worse than
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from server.models.demo import read_weights, write_weights
 from server.models.demo.sam2 import build_sam2_network
 from server.training.evaluate import FrameFeatures, to_tensor
 from server.training.plates import Scene, SpritePool
-from server.training.sam2 import ASPECTS, SMALLEST_SHARE
+from server.training.sam2 import ASPECTS, SMALLEST_SHARE, absences, draw_without
 
 FRAMES = 8
 _LEAST_PIXELS = 16
@@ -127,15 +127,10 @@ def _vanishing(scene: Scene, rng: np.random.Generator) -> tuple[list[Any], list[
     """A clip in which half of the objects vanish for some frames."""
     pace = float(rng.choice([1, 1, 2, 3]))
     start = float(rng.uniform(0, 47 - pace * (FRAMES - 1)))
-    away: dict[int, range] = {}
-    for role in scene.roles:
-        if role.id and rng.random() < 0.5:
-            first = int(rng.integers(1, FRAMES))
-            away[role.id] = range(first, first + int(rng.integers(2, 6)))
+    away = absences(scene, FRAMES, rng, share=0.5)
     pictures, labels = [], []
     for index in range(FRAMES):
-        roles = tuple(r for r in scene.roles if index not in away.get(r.id, range(0)))
-        frame = replace(scene, roles=roles).draw(start + pace * index)
+        frame = draw_without(scene, start + pace * index, index, away)
         pictures.append(frame.pixels)
         labels.append(frame.labels())
     return pictures, labels

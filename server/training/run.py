@@ -39,7 +39,7 @@ class Schedule:
     clip: float = 1.0
     """Largest norm of the gradient."""
     save_seconds: float = 120.0
-    evaluate_seconds: float = 600.0
+    evaluate_seconds: float = 1200.0
 
 
 class TrainingRun:

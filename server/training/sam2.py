@@ -7,7 +7,8 @@ much as the wanted one, so that only the prompt tells them apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from server.training.evaluate import (
     point_prompts,
     to_tensor,
 )
-from server.training.plates import SpritePool
+from server.training.plates import DrawnFrame, Scene, SpritePool
 from server.training.run import Schedule, TrainingRun
 
 ASPECTS = (1.0, 4 / 3, 16 / 9, 16 / 9, 2.39)
@@ -61,7 +62,7 @@ class Sam2Training:
     seed: int = 0
     rank: int = 0
     world: int = 1
-    evaluation_shots: int = 30
+    evaluation_shots: int = 16
 
 
 def train(settings: Sam2Training) -> None:
@@ -216,8 +217,34 @@ def _clip(
     times = [start + pace * index for index in range(frames)]
     if rng.random() < 0.5:
         times.reverse()
-    drawn = [scene.draw(time) for time in times]
+    away = absences(scene, frames, rng, share=0.25)
+    drawn = [draw_without(scene, time, index, away) for index, time in enumerate(times)]
     return np.stack([frame.pixels for frame in drawn]), np.stack([f.labels() for f in drawn])
+
+
+def absences(
+    scene: Scene, frames: int, rng: np.random.Generator, *, share: float
+) -> dict[int, range]:
+    """When objects of a clip are not there, by id: some vanish after the first frame.
+
+    Args:
+        scene: whose objects.
+        frames: of the clip.
+        rng: chooses.
+        share: of the objects that vanish, 0..1.
+    """
+    away: dict[int, range] = {}
+    for role in scene.roles:
+        if frames > 1 and role.id and rng.random() < share:
+            first = int(rng.integers(1, frames))
+            away[role.id] = range(first, first + int(rng.integers(2, 6)))
+    return away
+
+
+def draw_without(scene: Scene, time: float, index: int, away: Mapping[int, range]) -> DrawnFrame:
+    """The picture of a time, without the objects away at that index of the clip."""
+    there = tuple(role for role in scene.roles if index not in away.get(role.id, range(0)))
+    return replace(scene, roles=there).draw(time)
 
 
 def _prompted(labels: npt.NDArray[np.uint8], most: int, rng: np.random.Generator) -> list[int]:
@@ -319,7 +346,7 @@ def _mask_loss(
         per_object = per_object + 0.2 * rest.amin(1)
         per_object = per_object + 0.1 * (scores[:, 1:] - real[:, 1:]).abs().mean(1)
     seen = F.binary_cross_entropy_with_logits(presence[:, 0], visible)
-    loss = (per_object * visible).sum() / count + 0.15 * seen
+    loss = (per_object * visible).sum() / count + 0.4 * seen
     return loss, float((real[:, 0] * visible).sum() / count)
 
 
