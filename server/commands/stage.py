@@ -1,14 +1,52 @@
-"""The command ``segmatte stage``: one stage of a shot, from the files of the stage before it."""
+"""The command ``segmatte stage``: one stage of a shot, from the files of the stage before it.
+
+A farm starts it again when a machine is lost: what is there already is not done again.
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from server.commands.terminal import ProgressBars, interruptible, silence_packages
-from server.progress import Cancellation
+from server.errors import ServerError
+from server.progress import Cancellation, Progress
 
 HELP = "one stage of a shot, for a render farm: detect, segment, track, deliver"
+
+_PARTS = {
+    "detect": ("detect",),
+    "segment": ("segment",),
+    "track": ("track forward", "track backward"),
+    "deliver": ("deliver", "pictures"),
+}
+"""What a stage reports, in order, all of it for a whole shot; a chunk ends with the first."""
+
+
+class OpenJDLines:
+    """Progress as a farm's agent reads it on stdout: a line for every whole percent."""
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        """Take what will be reported.
+
+        Args:
+            parts: stages in order; each is an equal share of the whole.
+        """
+        self._parts = list(parts)
+        self._part = ""
+        self._percent = -1
+
+    def __call__(self, progress: Progress) -> None:
+        """Take one report."""
+        share = progress.done / progress.total if progress.total else 1.0
+        percent = int(100 * (self._parts.index(progress.stage) + share) / len(self._parts))
+        if progress.stage != self._part:
+            self._part = progress.stage
+            print(f"openjd_status: {progress.stage}, {progress.total} frames", flush=True)
+        if percent > self._percent:
+            self._percent = percent
+            print(f"openjd_progress: {percent}", flush=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,11 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in (
         ("segment", "masks of the boxes, cleaned up"),
         ("track", "both passes over the shot"),
-        ("deliver", "ObjectId files; the last chunk adds sidecar, report and pictures"),
+        ("deliver", "ObjectId files; without --chunk also sidecar, report and pictures"),
     ):
         add_device_arguments(stages.add_parser(name, help=text))
     for stage in stages.choices.values():
         stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="result folder")
+        stage.add_argument(
+            "--openjd", action="store_true", help="tell progress in Open Job Description's lines"
+        )
     for name in ("detect", "segment", "deliver"):
         stages.choices[name].add_argument(
             "--chunk",
@@ -55,16 +96,22 @@ def run(arguments: argparse.Namespace) -> int:
         request = read_request(arguments.out)
     chunk = getattr(arguments, "chunk", None)
     bars, cancellation = ProgressBars(), Cancellation()
+    lines = OpenJDLines(_PARTS[arguments.stage][: 1 if chunk else None])
     with interruptible(cancellation, bars):
-        result = run_stage(
-            arguments.stage,
-            arguments.out,
-            models=model_set(arguments, request),
-            request=request,
-            frames=list(FrameRange.parse(chunk)) if chunk else None,
-            report=bars,
-            cancellation=cancellation,
-        )
+        try:
+            result = run_stage(
+                arguments.stage,
+                arguments.out,
+                models=model_set(arguments, request),
+                request=request,
+                frames=list(FrameRange.parse(chunk)) if chunk else None,
+                report=lines if arguments.openjd else bars,
+                cancellation=cancellation,
+            )
+        except ServerError as error:
+            if arguments.openjd:
+                print(f"openjd_fail: {' '.join(str(error).split())}", flush=True)
+            raise
     if result is not None:
         print(f"{len(result.names)} objects: {', '.join(result.names) or 'none'}")
     return 0

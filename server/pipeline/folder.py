@@ -12,7 +12,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any
@@ -100,17 +102,39 @@ class ResultFolder:
                     f"There is no started run in {self.path} to resume. Leave --resume out to "
                     "start one."
                 )
-            self._check_same(shot)
+            self._check_same(read_json(self.shot_file), shot)
             return
-        if started or self.report.exists() or self.objectid.exists():
-            raise InputError(
-                f"{self.path} already holds a result. Give --resume to go on with it, --overwrite "
-                "to replace it, or another folder."
-            )
+        if started:
+            raise self._occupied()
+        self._refuse_result()
         write_json(self.shot_file, shot)
 
-    def _check_same(self, shot: dict[str, Any]) -> None:
-        before = read_json(self.shot_file)
+    def join(self, shot: dict[str, Any]) -> None:
+        """Start a run, or take part in one; several machines may do so at the same moment.
+
+        Args:
+            shot: JSON values of everything that decides the result.
+
+        Raises:
+            InputError: there is a result whose run is not known.
+            SettingsError: the run was started with other values; they are named.
+            ResourceError: the folder cannot be written.
+        """
+        if not self.shot_file.exists():
+            self._refuse_result()
+        self._check_same(settle_json(self.shot_file, shot), shot)
+
+    def _refuse_result(self) -> None:
+        if self.report.exists() or self.objectid.exists():
+            raise self._occupied()
+
+    def _occupied(self) -> InputError:
+        return InputError(
+            f"{self.path} already holds a result. Give --resume to go on with it, --overwrite "
+            "to replace it, or another folder."
+        )
+
+    def _check_same(self, before: dict[str, Any], shot: dict[str, Any]) -> None:
         now = json.loads(_text(shot))
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
@@ -153,6 +177,29 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
         ResourceError: it cannot be written.
     """
     save_atomically(path, _text(data))
+
+
+def settle_json(path: Path, data: dict[str, Any]) -> dict[str, Any]:
+    """Write a JSON file unless it is there; of several writers, on any machine, one wins.
+
+    Returns:
+        What is there now.
+
+    Raises:
+        ResultError: what is there cannot be read.
+        ResourceError: it cannot be written.
+    """
+    if not path.exists():
+        own = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        write_json(own, data)
+        try:
+            os.link(own, path)  # fails where the name is taken; a rename would replace
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            os.replace(own, path)
+        own.unlink(missing_ok=True)
+    return read_json(path)
 
 
 def _text(data: dict[str, Any]) -> bytes:

@@ -15,25 +15,33 @@ from server.track.cache import save_atomically
 
 
 class Measure:
-    """Clocks of one shot. A stage that runs inside another is not counted in the outer one."""
+    """Clocks of one shot. A stage that runs inside another is not counted in the outer one.
 
-    def __init__(self, path: Path) -> None:
+    Every process of a farm keeps a file of its own; what is told is the sum of all of them.
+    """
+
+    def __init__(self, folder: Path, part: str = "") -> None:
         """Go on with the clocks of an interrupted run, if there are any.
 
         Args:
-            path: JSON file that ``save`` writes.
+            folder: of the files that ``save`` writes.
+            part: what this process does of a shot, ``segment.1001``; empty: all of it.
         """
-        self._path = path
+        self._path = folder / (f"measure.{part}.json" if part else "measure.json")
         self._wall: Counter[str] = Counter()
         self._cpu: Counter[str] = Counter()
         self._earlier: Counter[str] = Counter()
         self._counters: dict[int, tuple[Counter[str], Counter[str]]] = {}
         self._peak = 0
         self.normalised_pixels = 0
-        """Pixels whose coverages added up to more than 1, of all frames written."""
+        """Pixels whose coverages added up to more than 1, of the frames this process wrote."""
         self._stack: list[tuple[str, float, float]] = []
-        if path.exists():
+        self._others: list[dict[str, Any]] = []
+        for path in sorted(folder.glob("measure*.json")):
             kept = json.loads(path.read_text())
+            if path != self._path:
+                self._others.append(kept)
+                continue
             self._wall.update(kept["wall"])
             self._cpu.update(kept["cpu"])
             self._earlier.update(kept["calls"])
@@ -70,36 +78,51 @@ class Measure:
     @property
     def calls(self) -> dict[str, int]:
         """Model calls so far."""
-        total = self._earlier.copy()
-        for counter, before in self._counters.values():
-            total.update(counter - before)
+        total = self._own_calls()
+        for other in self._others:
+            total.update(other["calls"])
         kinds = ("detector", "image_encoder", "memory_attention", "mask_decoder")
         return {kind: total[kind] for kind in kinds}
 
     @property
     def peak_memory_bytes(self) -> int:
-        """Most memory this process ever held."""
-        return max(self._peak, _peak_kilobytes() * 1024)
+        """Most memory a process of this shot ever held."""
+        return max([self._own_peak(), *(int(o["peak_memory_bytes"]) for o in self._others)])
+
+    @property
+    def all_normalised_pixels(self) -> int:
+        """Pixels whose coverages added up to more than 1, of all frames."""
+        return self.normalised_pixels + sum(int(o["normalised_pixels"]) for o in self._others)
 
     @property
     def seconds(self) -> dict[str, dict[str, float]]:
         """Stage → wall and CPU seconds."""
-        return {
-            name: {"wall": round(self._wall[name], 3), "cpu": round(self._cpu[name], 3)}
-            for name in self._wall
-        }
+        wall, cpu = self._wall.copy(), self._cpu.copy()
+        for other in self._others:
+            wall.update(other["wall"])
+            cpu.update(other["cpu"])
+        return {name: {"wall": round(wall[name], 3), "cpu": round(cpu[name], 3)} for name in wall}
 
     def save(self) -> None:
-        """Keep the clocks for a run that goes on later."""
+        """Keep this process's clocks for a run that goes on later."""
         self._pause()
         data: dict[str, Any] = {
             "wall": self._wall,
             "cpu": self._cpu,
-            "calls": self.calls,
-            "peak_memory_bytes": self.peak_memory_bytes,
+            "calls": self._own_calls(),
+            "peak_memory_bytes": self._own_peak(),
             "normalised_pixels": self.normalised_pixels,
         }
         save_atomically(self._path, json.dumps(data).encode())
+
+    def _own_calls(self) -> Counter[str]:
+        total = self._earlier.copy()
+        for counter, before in self._counters.values():
+            total.update(counter - before)
+        return total
+
+    def _own_peak(self) -> int:
+        return max(self._peak, _peak_kilobytes() * 1024)
 
 
 def _peak_kilobytes() -> int:

@@ -83,7 +83,7 @@ def build_report(
             str(frame): [names[n] for n in numbers if n in names]
             for frame, numbers in sorted(left_out.items())
         },
-        "normalised_pixels": measure.normalised_pixels,
+        "normalised_pixels": measure.all_normalised_pixels,
         "inheritance": [asdict(row) for row in delivery.plan.naming.inheritance],
         "settings": request.as_data(),
         "weights": dict(weights),

@@ -32,7 +32,7 @@ from server.errors import InputError, ResourceError, ResultError, SettingsError
 from server.frames import Plate, open_plate
 from server.pipeline.artist import ArtistFolder
 from server.pipeline.features import FeatureSource
-from server.pipeline.folder import ResultFolder, read_json, shot_name, write_json
+from server.pipeline.folder import ResultFolder, read_json, settle_json, shot_name, write_json
 from server.pipeline.keyframes import DetectionFolder, SegmentationFolder
 from server.pipeline.measure import Measure
 from server.pipeline.report import build_report, build_sidecar
@@ -110,7 +110,8 @@ def run_stage(
 
     Args:
         stage: ``detect`` and ``segment`` may run on several machines at once, by chunks of
-            ``frames``; so may ``deliver`` once tracking is finished.
+            ``frames``; so may ``deliver`` once tracking is finished. ``deliver`` of all frames
+            adds what belongs to the whole shot: sidecar, report and pictures.
         out: folder of the result.
         models: where models come from.
         request: needed by the first call, which starts the shot; None reads it from ``out``.
@@ -119,15 +120,16 @@ def run_stage(
         cancellation: asked once per frame.
 
     Returns:
-        The result once ``deliver`` has made the shot complete, else None.
+        The result, if ``deliver`` has completed the shot, else None.
 
     Raises:
         ServerError: as drawn in ``server.errors``.
     """
     request = request or read_request(out)
     with _opened(request) as plate:
-        shot = Shot(request, plate, out, models, report, cancellation or Cancellation())
-        shot.start(resume=shot.folder.shot_file.exists(), overwrite=False)
+        part = stage if frames is None else f"{stage}.{min(frames)}"
+        shot = Shot(request, plate, out, models, report, cancellation or Cancellation(), part=part)
+        shot.join()
         chosen = shot.chosen(frames)
         try:
             if stage == "detect":
@@ -138,7 +140,7 @@ def run_stage(
                 shot.track(deliver=False)
             else:
                 shot.deliver(chosen)
-                if shot.is_delivered():
+                if frames is None:
                     shot.pictures()
                     return shot.finish()
             return None
@@ -172,12 +174,14 @@ class Shot:
         models: Models,
         report: Report,
         cancellation: Cancellation,
+        *,
+        part: str = "",
     ) -> None:
         self.request = request
         self.plate = plate
         self.folder = ResultFolder(out, shot_name(plate.name))
         self.size = working_size(plate.model_size, request.working_size)
-        self.measure = Measure(self.folder.work / "measure.json")
+        self.measure = Measure(self.folder.work, part)
         self.categories = parse_prompt(request.prompt) if request.prompt is not None else ()
         self._models = models
         self._report = report
@@ -202,11 +206,14 @@ class Shot:
 
     def start(self, *, resume: bool, overwrite: bool) -> None:
         """Make the result folder ready; errors as ``ResultFolder.start``."""
-        self.folder.start(
-            {"request": self.request.as_data(), "frames": list(self.plate.frames)},
-            resume=resume,
-            overwrite=overwrite,
-        )
+        self.folder.start(self._data(), resume=resume, overwrite=overwrite)
+
+    def join(self) -> None:
+        """Take part in the run in the result folder; errors as ``ResultFolder.join``."""
+        self.folder.join(self._data())
+
+    def _data(self) -> dict[str, Any]:
+        return {"request": self.request.as_data(), "frames": list(self.plate.frames)}
 
     @functools.cached_property
     def stage_2_indices(self) -> tuple[int, ...]:
@@ -246,10 +253,7 @@ class Shot:
         now = {"name": model.name, "weights_sha256": model.weights_sha256, **computing}
         self.measure.watch(model.calls)
         self._notes.append(model.notes)
-        if not path.exists():
-            write_json(path, now)
-            return
-        before = read_json(path)
+        before = settle_json(path, now)
         for key, value in now.items():
             if before.get(key) != value:
                 raise SettingsError(
@@ -420,14 +424,6 @@ class Shot:
                     yield index
 
             self.follow("deliver", steps(), total=len(chosen), done=_counter(0))
-            if self.is_delivered():  # the report speaks of all frames, whoever delivered them
-                for index in set(range(len(self.plate.frames))) - chosen:
-                    frame = self.plate.frames[index]
-                    delivery.write(frame, tracker.caches.read(frame))
-
-    def is_delivered(self) -> bool:
-        """Whether every frame of the shot is there."""
-        return all(self.folder.frame_path(frame).exists() for frame in self.plate.frames)
 
     def restore(self) -> ShotTracker:
         """The finished passes, from their files.
