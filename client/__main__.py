@@ -33,6 +33,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cancel": ("client.commands.cancel", "stop a job; finished frames are kept"),
     "fetch": ("client.commands.fetch", "download a job's results"),
     "preview": ("client.commands.preview", "try a prompt on one frame"),
+    "web": ("client.commands.web", "serve the browser pages: bench, clicks, jobs"),
+    "farm": ("client.commands.farm", "a shot as a job for a render farm"),
+    "ingest": ("client.commands.ingest", "submit new plates of a folder unattended"),
     "nuke": ("client.commands.nuke", "install the plugin into Nuke"),
 }
 """Command → (module, one line of help). A module has ``add_arguments`` and ``run``."""

@@ -1,0 +1,7 @@
+import { el } from "../dom.js";
+
+export const title = "Bench";
+
+export async function mount(main) {
+  main.append(el("p.state", {}, "Not here yet."));
+}

@@ -1,0 +1,97 @@
+// Choosing a plate: folders of the server, a typed path, or dropped files.
+
+import * as api from "./api.js";
+import { dialog, el, fill, notify } from "./dom.js";
+
+const PLACE = "segmatte-folder";
+const PICTURES = /\.(exr|dpx|tiff?|png|jpe?g)$/i;
+
+/** Ask for a plate: {plate, name, first, last, count} or null. */
+export function pickPlate() {
+  return dialog("Choose a plate", (close) => {
+    const path = el("input", { type: "text", placeholder: "/shows/a/plate.####.exr", "aria-label": "Path on the server", spellcheck: false });
+    const list = el("ul.files", { tabIndex: -1 });
+    const drop = el("label.drop", {}, "Drop the pictures of one plate here, or click to choose them", el("input", { type: "file", multiple: true, onchange: (event) => send([...event.target.files]) }));
+    const open = async (folder) => {
+      fill(list, el("li.dim", {}, "Loading …"));
+      let found;
+      try {
+        found = await api.get("/api/folder", { path: folder });
+      } catch (error) {
+        if (folder) notify(error.message, "error");
+        else fill(list, el("li.problem", {}, error.message));
+        if (folder) await open("");
+        return;
+      }
+      localStorage.setItem(PLACE, found.path);
+      path.value = found.path;
+      const rows = [];
+      if (found.path) {
+        const parent = found.path.replace(/\/[^/]*\/?$/, "");
+        rows.push(row("↰", "..", () => open(found.path === "/" ? "" : parent || "/")));
+      }
+      const child = (name) => (found.path ? `${found.path.replace(/\/$/, "")}/${name}` : name);
+      rows.push(...found.folders.map((name) => row("▸", name, () => open(child(name)))));
+      rows.push(...found.plates.map((p) => row("▦", p.name, () => choose(p), p.count ? `${p.first}–${p.last}${p.count === p.last - p.first + 1 ? "" : `, ${p.count} there`}` : "movie")));
+      if (rows.length < 2 && !found.plates.length) rows.push(el("li.dim", {}, "No plates and no folders here."));
+      if (found.truncated) rows.push(el("li.dim", {}, "There is more than is listed. Type the path above."));
+      fill(list, rows);
+    };
+    const choose = async (p) => {
+      let last = p.last;
+      if (!p.count) {
+        last = Number(prompt("How many frames has the movie?", "100"));
+        if (!(last >= 1)) return;
+      }
+      close({ plate: { path: p.path }, name: p.name, first: p.count ? p.first : 1, last, count: p.count || last });
+    };
+    const typed = async () => {
+      const text = path.value.trim();
+      const folder = text.replace(/\/[^/]*$/, "") || "/";
+      try {
+        const found = await api.get("/api/folder", { path: folder });
+        const plate = found.plates.find((p) => p.path === text || p.path.replace(/#+/, "#") === text.replace(/#+|@+|%0?\d*d/, "#"));
+        if (plate) return choose(plate);
+      } catch {
+        // What it is is said by opening it as a folder.
+      }
+      await open(text);
+    };
+    const send = async (files) => {
+      const pictures = files.filter((f) => PICTURES.test(f.name));
+      if (!pictures.length) return notify("Pictures are exr, dpx, tif, png and jpg.", "error");
+      try {
+        close(
+          await api.upload(pictures, (done, total) => {
+            drop.firstChild.textContent = done < total ? `Sending ${done + 1} of ${total} …` : "Sending to the server …";
+          }),
+        );
+      } catch (error) {
+        drop.firstChild.textContent = "Drop the pictures of one plate here, or click to choose them";
+        notify(error.message, "error");
+      }
+    };
+    drop.ondragover = (event) => {
+      event.preventDefault();
+      drop.classList.add("over");
+    };
+    drop.ondragleave = () => drop.classList.remove("over");
+    drop.ondrop = (event) => {
+      event.preventDefault();
+      drop.classList.remove("over");
+      send([...event.dataTransfer.files]);
+    };
+    open(localStorage.getItem(PLACE) ?? "");
+    return el(
+      "div.picker",
+      {},
+      el("form.row", { onsubmit: (event) => { event.preventDefault(); typed(); } }, path, el("button", { type: "submit" }, "Open")),
+      list,
+      drop,
+    );
+  });
+}
+
+function row(sign, name, run, note = "") {
+  return el("li", {}, el("button.file", { onclick: run }, el("i", {}, sign), el("span", {}, name), el("span.dim", {}, note)));
+}
