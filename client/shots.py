@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import importlib.util
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from client.errors import PlateError, PromptError
+from client.errors import PlateError, PromptError, SettingsError
 from protos import segmatte_pb2 as wire
 
 SUFFIXES = ("png", "jpg", "jpeg", "exr", "dpx", "tif", "tiff")
 """What servers take by upload."""
+_PICTURE_PACKAGES = ("OpenImageIO", "PyOpenColorIO", "cv2", "fileseq", "PIL")
 _PATTERN = re.compile(r"%0?(\d*)d|[#@]+")
+OUTPUTS = {
+    "objectid": wire.OUTPUT_OBJECTID,
+    "cryptomatte": wire.OUTPUT_CRYPTOMATTE,
+    "masks": wire.OUTPUT_MASKS,
+}
+"""What can be asked for, by the names people use."""
 _OPERATIONS = {
     "add": wire.Polygon.ADD,
     "subtract": wire.Polygon.SUBTRACT,
@@ -88,6 +97,60 @@ def upload_source(
     return wire.PlateSource(upload=upload), contents
 
 
+def makes_pictures() -> bool:
+    """Whether this installation can make model images: the server's packages are there."""
+    return all(importlib.util.find_spec(name) is not None for name in _PICTURE_PACKAGES)
+
+
+def picture_source(
+    plate: str, folder: Path, *, frames: str = "", colorspace: str = "", exposure: str = "0"
+) -> tuple[Any, dict[bytes, Path]]:
+    """A plate on this machine as model images: a few megabytes a frame, mattes as of the plate.
+
+    Args:
+        plate: a sequence, folder, picture or movie.
+        folder: for the pictures, until they are uploaded.
+        frames: range wanted; empty: all.
+        colorspace: of the plate; empty: inferred.
+        exposure: stops, or ``auto``.
+
+    Returns:
+        PlateSource, and sha256 → file of what has to be on the server before the submit. Colour
+        and exposure are in the pictures: the request's options stay empty.
+
+    Raises:
+        PlateError: the plate cannot be read.
+    """
+    # By name, as commands are found: the client itself needs none of the server's packages.
+    frames_package = importlib.import_module("server.frames")
+    pictures = importlib.import_module("server.frames.pictures").write_model_images(
+        plate,
+        folder,
+        frame_range=frames_package.FrameRange.parse(frames) if frames else None,
+        settings=frames_package.PlateSettings(
+            colorspace=colorspace or None,
+            exposure="auto" if exposure == "auto" else float(exposure),
+        ),
+    )
+    shape = pictures.format
+    upload = wire.UploadedPlate(
+        name=pictures.name,
+        kind=wire.UploadedPlate.MODEL_IMAGE,
+        format=wire.PlateFormat(
+            display_window=_box(shape.display_window),
+            data_window=_box(shape.data_window),
+            pixel_aspect=shape.pixel_aspect,
+        ),
+        window=_box(pictures.window),
+    )
+    contents: dict[bytes, Path] = {}
+    for frame, path in pictures.files.items():
+        sha256 = hash_file(path)
+        contents[sha256] = path
+        upload.frames.add(frame=frame, sha256=sha256, suffix="png")
+    return wire.PlateSource(upload=upload), contents
+
+
 def read_prompts(path: Path) -> tuple[list[Any], dict[bytes, Path]]:
     """A prompt file (the form of ``segmatte run --prompts``) as messages.
 
@@ -122,6 +185,23 @@ def parse_range(text: str) -> Any:
         raise PlateError(f"Expected a frame range like 1001-1100 or 1001-1100x2, found {text!r}.")
     first, last, step = match.groups()
     return wire.FrameRange(first=int(first), last=int(last or first), step=int(step or 1))
+
+
+def parse_outputs(text: str) -> list[Any]:
+    """``cryptomatte, masks`` as numbers of the wire.
+
+    Raises:
+        SettingsError: one is not known.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in OUTPUTS:
+            raise SettingsError(f"Outputs are {', '.join(OUTPUTS)}, not {name!r}.")
+    return [OUTPUTS[name] for name in names]
+
+
+def _box(window: Any) -> Any:
+    return wire.Box(x0=window.x0, y0=window.y0, x1=window.x1, y1=window.y1)
 
 
 def _object(data: Mapping[str, Any], folder: Path, masks: dict[bytes, Path]) -> Any:

@@ -238,10 +238,13 @@ def render_alpha(
 
 
 def model_size(width: int, height: int, pixel_aspect: float) -> tuple[int, int]:
-    """Size of the rendered picture: square pixels, longest side at most ``MODEL_PIXELS``."""
-    wide = width * pixel_aspect
-    scale = min(1.0, MODEL_PIXELS / max(wide, height))
-    return max(1, round(wide * scale)), max(1, round(height * scale))
+    """Size of the rendered picture: square pixels, longest side at most ``MODEL_PIXELS``.
+
+    Pixels are widened or heightened, never shrunk, as the server does it.
+    """
+    wide, high = width * max(pixel_aspect, 1.0), height / min(pixel_aspect, 1.0)
+    scale = min(1.0, MODEL_PIXELS / max(wide, high))
+    return max(1, round(wide * scale)), max(1, round(high * scale))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from client.bridge.protocol import Emit
 from client.connection import find_server
 from client.errors import CancelledError
 from client.library import Client, safe_target
-from client.shots import hash_file, read_prompts
+from client.shots import OUTPUTS, hash_file, read_prompts
 from protos import segmatte_pb2 as wire
 
 _STATES = {
@@ -28,11 +28,6 @@ _STATES = {
     wire.DONE: "done",
     wire.FAILED: "failed",
     wire.CANCELLED: "cancelled",
-}
-_OUTPUTS = {
-    "objectid": wire.OUTPUT_OBJECTID,
-    "cryptomatte": wire.OUTPUT_CRYPTOMATTE,
-    "masks": wire.OUTPUT_MASKS,
 }
 
 
@@ -252,7 +247,7 @@ def _request(shot: Mapping[str, Any], folder: Path) -> tuple[Any, dict[bytes, Pa
             detector=settings.get("detector", ""), segmenter=settings.get("segmenter", "")
         ),
         reference_job_id=shot.get("reference_job", ""),
-        outputs=[_OUTPUTS[name] for name in shot.get("outputs", ()) if name in _OUTPUTS],
+        outputs=[OUTPUTS[name] for name in shot.get("outputs", ()) if name in OUTPUTS],
         priority=shot.get("priority", 0),
         labels=shot.get("labels", {}),
     )
@@ -280,7 +275,7 @@ def _plate(plate: Mapping[str, Any], contents: dict[bytes, Path]) -> Any:
         path = Path(entry["path"])
         sha256 = hash_file(path)
         contents[sha256] = path
-        upload.frames.add(frame=entry["frame"], sha256=sha256, suffix=path.suffix.lstrip("."))
+        upload.frames.add(frame=entry["frame"], sha256=sha256, suffix=path.suffix.lower()[1:])
     return wire.PlateSource(upload=upload)
 
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
-from client.commands.server import add_server_arguments, connect
+from client.commands.server import (
+    add_server_arguments,
+    add_upload_arguments,
+    connect,
+    plate_to_upload,
+)
 
 HELP = "try a prompt on one frame: boxes, masks, and what is discarded and why"
 
@@ -15,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plate", help="path on the server, or with --upload on this machine")
     parser.add_argument("--frame", type=int, required=True)
     parser.add_argument("--prompt", default="person", metavar="TEXT")
-    parser.add_argument("--upload", action="store_true")
+    add_upload_arguments(parser)
     parser.add_argument("--colorspace", default="", metavar="NAME")
     parser.add_argument("--detector", default="", metavar="MODEL")
     parser.add_argument("--segmenter", default="", metavar="MODEL")
@@ -31,7 +37,6 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0, or 6 when nothing was found; errors are raised.
     """
-    from client.shots import upload_source
     from protos import segmatte_pb2 as wire
 
     request = wire.PreviewFrameRequest(
@@ -45,10 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threshold is not None:
         request.settings.detect_threshold = arguments.threshold
     with connect(arguments) as client:
-        if arguments.upload:
-            frame = arguments.frame
-            source, contents = upload_source(arguments.plate, first=frame, last=frame)
-            client.upload(contents)
+        if arguments.upload or arguments.upload_files:
+            with tempfile.TemporaryDirectory(prefix="segmatte-") as folder:
+                source, contents = plate_to_upload(
+                    arguments, Path(folder), frames=str(arguments.frame), options=request.options
+                )
+                client.upload(contents)
             request.plate.CopyFrom(source)
         else:
             request.plate.path = str(Path(arguments.plate).absolute())

@@ -45,6 +45,60 @@ def connect(arguments: argparse.Namespace) -> Client:
     )
 
 
+def add_upload_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of plates that are on this machine alone."""
+    parser.add_argument(
+        "--upload",
+        action="store_true",
+        help="the plate is on this machine alone: send pictures of it as the models see it "
+        "(needs segmatte[server] here, else its files are sent); mattes are of the plate's size",
+    )
+    parser.add_argument(
+        "--upload-files", action="store_true", help="send the plate's own files instead"
+    )
+
+
+def plate_to_upload(
+    arguments: argparse.Namespace, folder: Path, *, frames: str, options: Any
+) -> tuple[Any, dict[bytes, Path]]:
+    """The plate of a command with ``add_upload_arguments``, ready to be sent.
+
+    Args:
+        arguments: of the command.
+        folder: for pictures, until they are sent.
+        frames: range wanted; empty: all.
+        options: PlateOptions of the request; emptied of what the pictures contain already.
+
+    Returns:
+        PlateSource, and sha256 → file.
+    """
+    from client.shots import makes_pictures, parse_range, picture_source, upload_source
+    from protos import segmatte_pb2 as wire
+
+    if not arguments.upload_files and makes_pictures():
+        found = picture_source(
+            arguments.plate,
+            folder,
+            frames=frames,
+            colorspace=options.colorspace,
+            exposure="auto" if options.auto_exposure else str(options.exposure_stops),
+        )
+        options.CopyFrom(wire.PlateOptions())
+        return found
+    if not arguments.upload_files:
+        print(
+            "Sending the plate's own files: making smaller pictures of it needs segmatte[server] "
+            "on this machine.",
+            file=sys.stderr,
+        )
+    chosen = parse_range(frames) if frames else None
+    return upload_source(
+        arguments.plate,
+        first=chosen.first if chosen else None,
+        last=chosen.last if chosen else None,
+    )
+
+
 def state_name(number: int) -> str:
     """A job's state in lower case; what a newer server says is "unknown"."""
     from protos import segmatte_pb2 as wire

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
-from client.commands.server import Line, add_server_arguments, connect
+from client.commands.server import (
+    Line,
+    add_server_arguments,
+    add_upload_arguments,
+    connect,
+    plate_to_upload,
+)
 
 HELP = "send a shot to a server"
 
@@ -16,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "plate", help="a sequence (plate.####.exr), folder, picture or movie the server can read"
     )
-    parser.add_argument(
-        "--upload", action="store_true", help="the plate is on this machine alone: send it"
-    )
+    add_upload_arguments(parser)
     parser.add_argument("--prompt", metavar="TEXT", help='what to find, like "person, car"')
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="artists' prompts (JSON)")
     parser.add_argument("--frames", "--range", metavar="RANGE", help="1001-1100 (default: all)")
@@ -32,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, metavar="SCORE", help="least score of a box")
     parser.add_argument(
         "--reference", default="", metavar="JOB", help="finished job whose names are inherited"
+    )
+    parser.add_argument(
+        "--outputs",
+        default="",
+        metavar="LIST",
+        help="also make these, beside the ObjectId EXRs: cryptomatte, masks (a sequence of flat "
+        "mattes per object)",
     )
     parser.add_argument("--priority", type=int, default=0, help="-100..100, higher first")
     parser.add_argument(
@@ -52,21 +64,45 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code; errors are raised.
     """
-    from client.shots import parse_range, read_prompts, upload_source
+    with tempfile.TemporaryDirectory(prefix="segmatte-", ignore_cleanup_errors=True) as folder:
+        job_id = _submit(arguments, Path(folder))
+    if not (arguments.watch or arguments.out):
+        return 0
+    from client.commands.fetch import fetch
+    from client.commands.watch import follow
+
+    with connect(arguments) as client:
+        job = follow(client, job_id)
+        if job.result_note:
+            print(job.result_note, file=sys.stderr)
+        if arguments.out:
+            fetch(client, job_id, arguments.out)
+    return 6 if job.result_note.startswith("Nothing was found") else 0
+
+
+def _submit(arguments: argparse.Namespace, folder: Path) -> str:
+    from client.shots import parse_outputs, parse_range, read_prompts
     from protos import segmatte_pb2 as wire
 
     request = wire.SubmitShotRequest(
         request_id=arguments.request_id,
         reference_job_id=arguments.reference,
+        outputs=parse_outputs(arguments.outputs),
         priority=arguments.priority,
         output_folder=arguments.output,
     )
     contents: dict[bytes, Path] = {}
+    request.options.colorspace = arguments.colorspace or ""
+    if arguments.exposure == "auto":
+        request.options.auto_exposure = True
+    else:
+        request.options.exposure_stops = float(arguments.exposure)
     if arguments.frames:
         request.range.CopyFrom(parse_range(arguments.frames))
-    if arguments.upload:
-        chosen = (request.range.first, request.range.last) if arguments.frames else (None, None)
-        source, contents = upload_source(arguments.plate, first=chosen[0], last=chosen[1])
+    if arguments.upload or arguments.upload_files:
+        source, contents = plate_to_upload(
+            arguments, folder, frames=arguments.frames or "", options=request.options
+        )
         request.plate.CopyFrom(source)
     else:
         looks_foreign = ":" in arguments.plate or "\\" in arguments.plate
@@ -79,11 +115,6 @@ def run(arguments: argparse.Namespace) -> int:
         contents.update(masks)
     elif not arguments.prompt:
         request.prompts.text = "person"
-    request.options.colorspace = arguments.colorspace or ""
-    if arguments.exposure == "auto":
-        request.options.auto_exposure = True
-    else:
-        request.options.exposure_stops = float(arguments.exposure)
     settings = request.settings
     settings.detector, settings.segmenter = arguments.detector, arguments.segmenter
     settings.working_size = arguments.working_size
@@ -102,15 +133,4 @@ def run(arguments: argparse.Namespace) -> int:
             line.end()
         job = client.submit(request)
         print(job.id, flush=True)
-        if arguments.watch or arguments.out:
-            from client.commands.watch import follow
-
-            job = follow(client, job.id)
-            if job.result_note:
-                print(job.result_note, file=sys.stderr)
-            if arguments.out:
-                from client.commands.fetch import fetch
-
-                fetch(client, job.id, arguments.out)
-            return 6 if job.result_note.startswith("Nothing was found") else 0
-    return 0
+    return str(job.id)

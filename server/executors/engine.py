@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 from server.deliver import EdgeSettings
 from server.detect import DetectSettings, detect, parse_prompt
-from server.errors import InputError, SettingsError
-from server.frames import Box, ModelImage, Plate, PlateFormat, PlateSettings, open_plate
+from server.errors import InputError
+from server.executors.derive import write_outputs
+from server.frames import Box, ModelImage, Original, Plate, PlateFormat, PlateSettings, open_plate
 from server.jobs.request import JobRequest, UploadedPlate
 from server.pipeline import ShotRequest, working_size
 from server.progress import Cancellation, Report
@@ -179,24 +181,12 @@ def shot_request(
 
 
 def plate_settings(request: JobRequest) -> PlateSettings:
-    """How the plate is read; pictures that stand for a plate say which.
-
-    Raises:
-        SettingsError: this version cannot take model images.
-    """
+    """How the plate is read; pictures that stand for a plate say which."""
     plate = request.plate
     if not isinstance(plate, UploadedPlate) or plate.format is None:
         return request.options
-    try:
-        return replace(
-            request.options,
-            stands_for=plate.format,  # type: ignore[call-arg]
-            window="display",
-        )
-    except TypeError:
-        raise SettingsError(
-            "This server takes uploads of the plate's own files only. Send them as PLATE."
-        ) from None
+    original = Original(plate.format, plate.window or plate.format.display_window)
+    return replace(request.options, stands_for=original)
 
 
 class WarmModels:
@@ -281,6 +271,13 @@ class PipelineEngine:
         )
         check_plate(request, work.defaults)
         models = self._warm.for_shot(detector=request.detector, segmenter=request.segmenter)
+        derive = partial(
+            write_outputs,
+            work.result,
+            work.request.outputs,
+            report=report,
+            cancellation=cancellation,
+        )
         if work.request.is_correction:
             item = work.request.artist.objects[0]
             _, (first, last) = correct_shot(
@@ -291,6 +288,7 @@ class PipelineEngine:
                 report=report,
                 cancellation=cancellation,
             )
+            derive(anew=True)
             return f"Frames {first}-{last} may have changed."
         resume = (work.result / "work" / "shot.json").exists()
         result = run_shot(
@@ -301,6 +299,7 @@ class PipelineEngine:
             cancellation=cancellation,
             resume=resume,
         )
+        derive(anew=False)
         for warning in result.warnings:
             warn(warning)
         return "" if result.names else f"Nothing was found for {request.prompt!r}."
@@ -388,8 +387,8 @@ def check_plate(request: ShotRequest, defaults: Defaults) -> None:
     with open_plate(
         request.plate, frame_range=request.frame_range, settings=request.plate_settings
     ) as plate:
-        data, display = plate.format.data_window, plate.format.display_window
-        pixels = max(w.width * w.height for w in (data, display, plate.window))
+        windows = (plate.format.data_window, plate.format.display_window, plate.window)
+        pixels = max(plate.stored_pixels, *(w.width * w.height for w in windows))
         if pixels > defaults.frame_pixels:
             raise InputError(
                 f"A picture of the plate has {pixels} pixels, this server takes "

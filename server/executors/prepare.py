@@ -22,6 +22,7 @@ from server.frames.sequence import MOVIE_SUFFIXES, find_frames
 from server.jobs.request import JobRequest, UploadedPlate
 from server.jobs.roots import Root, Roots
 from server.jobs.uploads import Uploads
+from server.pipeline.folder import shot_name
 
 MOVIES_TAKEN = frozenset((".mov", ".mp4", ".m4v"))
 """Containers read, from storage only: more formats are more code to attack."""
@@ -91,9 +92,12 @@ def prepared(order: Order) -> Iterator[Work]:
     try:
         os.chdir(order.folder)
         if isinstance(request.plate, UploadedPlate):
+            known_as = request.plate.name
             plate = _link_upload(request.plate, order, uploads, handles)
         else:
+            known_as = str(roots.local_path(request.plate))
             plate = _link_plate(roots, request.plate, handles, frame=order.frame)
+        request = replace(request, options=replace(request.options, known_as=known_as))
         for mask in request.masks:
             if mask.sha256:
                 suffix = PurePosixPath(mask.name).suffix[1:]
@@ -143,7 +147,7 @@ class _Handles:
 
 
 def _link_upload(plate: UploadedPlate, order: Order, uploads: Uploads, handles: _Handles) -> str:
-    stem = PurePosixPath(plate.name.replace("\\", "/")).name.split(".")[0] or "plate"
+    stem = shot_name(PurePosixPath(plate.name.replace("\\", "/")).name)
     suffix = plate.frames[0].suffix
     for frame in plate.frames:
         if order.frame is None or frame.frame == order.frame:

@@ -5,13 +5,14 @@
 
 from server.frames.images import Box, PlateFormat
 from server.frames.mask import read_mask
-from server.frames.plate import ModelImage, Plate, PlateSettings, open_plate
+from server.frames.plate import ModelImage, Original, Plate, PlateSettings, open_plate
 from server.frames.sequence import FrameRange, format_frames
 
 __all__ = [
     "Box",
     "FrameRange",
     "ModelImage",
+    "Original",
     "Plate",
     "PlateFormat",
     "PlateSettings",

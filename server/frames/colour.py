@@ -134,6 +134,27 @@ class ColourPipeline:
         }
 
 
+class DisplayReferred:
+    """Pictures that are what the model sees already; in place of a ``ColourPipeline``."""
+
+    warnings: tuple[str, ...] = ()
+
+    def to_display(self, pixels: np.ndarray) -> np.ndarray:
+        """The pixels themselves, (H, W, 3) float32, 0..1; are overwritten."""
+        return _unit(_without_surprises(pixels))
+
+    def describe(self) -> dict[str, object]:
+        """What was done, for the report."""
+        return {
+            "space": "display-referred sRGB",
+            "space_from": "model images",
+            "display": "",
+            "view": "",
+            "config": "",
+            "exposure_stops": 0.0,
+        }
+
+
 def automatic_exposure(
     samples: Iterable[np.ndarray], *, config: ColourConfig, space: InputSpace
 ) -> float:

@@ -8,20 +8,27 @@ to the plate's grid by a pure scale and offset of ``Plate.window``.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from server.errors import PlateError
-from server.frames.colour import ColourChoice, ColourConfig, ColourPipeline, automatic_exposure
+from server.frames.colour import (
+    ColourChoice,
+    ColourConfig,
+    ColourPipeline,
+    DisplayReferred,
+    automatic_exposure,
+)
 from server.frames.images import (
     Box,
     Picture,
     PictureChoice,
+    PlateFormat,
     read_header,
     read_pixels,
 )
@@ -40,6 +47,26 @@ _HEADERS_AT_ONCE = 8
 """Headers wait for the file server, not for a core."""
 _MOST_WORKERS = 4
 """Each holds one frame at the plate's full size in float."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """The plate that model images were made from, where these are read in its place."""
+
+    format: PlateFormat
+    window: Box
+    """The part of it that the model images show."""
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Original:
+        """Back from JSON values, as ``dataclasses.asdict`` gives them."""
+        shape = data["format"]
+        return cls(
+            PlateFormat(
+                Box(**shape["display_window"]), Box(**shape["data_window"]), shape["pixel_aspect"]
+            ),
+            Box(**data["window"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -72,8 +99,16 @@ class PlateSettings:
     """Frame number of a movie's first picture."""
     longest_side: int = 2048
     """Longest side of the model image; smaller plates are not enlarged to it."""
+    stands_for: Original | None = None
+    """The files are model images of this plate: display-referred sRGB, square pixels. Results are
+    in its format; the settings of colour, window and pixel aspect were applied in the making."""
+    known_as: str = ""
+    """Path people know the plate by, where the files are reached by another: for the config's file
+    rules, the report and messages."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.stands_for, Mapping):  # as shot.json and the job store have it
+            object.__setattr__(self, "stands_for", Original.from_data(self.stands_for))
         if self.window not in ("display", "data"):
             raise PlateError(f"Expected window display or data, found {self.window!r}.")
         if self.gaps not in ("error", "hold", "skip"):
@@ -128,18 +163,22 @@ class Plate:
         chosen: ChosenFrames,
         picture: Picture,
         window: Box,
-        colour: ColourPipeline,
+        colour: ColourPipeline | DisplayReferred,
         settings: PlateSettings,
     ) -> None:
         """Made by :func:`open_plate`."""
+        original = settings.stands_for
         self.path = path
-        self.name = source.name
+        self.name = Path(settings.known_as or source.name).name if original else source.name
         self.frames = chosen.frames
-        self.format = picture.format
-        self.window = window
+        self.format = original.format if original else picture.format
+        self.window = original.window if original else window
         self.model_size = _model_size(
-            window, pixel_aspect=picture.format.pixel_aspect, longest_side=settings.longest_side
+            window,
+            pixel_aspect=1.0 if original else picture.format.pixel_aspect,
+            longest_side=settings.longest_side,
         )
+        self._read_window = window
         self._source = source
         self._chosen = chosen
         self._picture = picture
@@ -155,6 +194,12 @@ class Plate:
     def close(self) -> None:
         """Let go of the files."""
         self._source.close()
+
+    @property
+    def stored_pixels(self) -> int:
+        """Pixels of one stored picture, which may be a model image."""
+        stored = self._picture.format.data_window
+        return stored.width * stored.height
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -176,7 +221,7 @@ class Plate:
                 frame=frame,
             )
         stored = self._chosen.held.get(frame, frame)
-        picture, pixels = self._source.pixels(stored, window=self.window)
+        picture, pixels = self._source.pixels(stored, window=self._read_window)
         _check_same_shape(self._picture, picture, frame=stored, path=self.path, name=self.name)
         display = self._colour.to_display(pixels)
         return ModelImage(frame=frame, pixels=_resample(display, size=self.model_size))
@@ -225,6 +270,7 @@ class Plate:
             "window": self._settings.window,
             "segmented_window": _as_list(self.window),
             "model_size": list(self.model_size),
+            "from_model_images": self._settings.stands_for is not None,
             "part": self._picture.part_name,
             "eye": self._picture.eye,
             "channels": list(self._picture.channels),
@@ -252,33 +298,28 @@ def open_plate(
             colour settings do not fit the OCIO config.
     """
     path = Path(path)
-    config = ColourConfig(settings.ocio_config)
     source, declared = _open_source(path, settings=settings)
+    shown = Path(settings.known_as) if settings.known_as else path
     try:
         chosen = choose_frames(
             name=source.name,
             available=source.frames,
             frame_range=frame_range or declared,
             gaps=settings.gaps,
-            path=path,
+            path=shown,
         )
+        overscan = settings.window == "data" and settings.stands_for is None
         picture, window = _look_at_headers(
-            source, chosen=chosen, path=path, include_overscan=settings.window == "data"
+            source, chosen=chosen, path=shown, include_overscan=overscan
         )
-        space = config.infer_space(settings.colorspace, path=source.example, picture=picture)
-        if isinstance(settings.exposure, str):
-            samples = _sample(source, window=window)
-            stops = automatic_exposure(samples, config=config, space=space)
+        colour: ColourPipeline | DisplayReferred
+        if settings.stands_for is not None:
+            _check_model_images(picture, settings, name=source.name, path=shown)
+            colour = DisplayReferred()
         else:
-            stops = settings.exposure
-        colour = ColourPipeline(
-            config=config,
-            space=space,
-            choice=ColourChoice(display=settings.display, view=settings.view),
-            stops=stops,
-        )
+            colour = _colour(source, settings, picture=picture, window=window, path=path)
         return Plate(
-            path=path,
+            path=shown,
             source=source,
             chosen=chosen,
             picture=picture,
@@ -289,6 +330,27 @@ def open_plate(
     except BaseException:
         source.close()
         raise
+
+
+def _colour(
+    source: _Source, settings: PlateSettings, *, picture: Picture, window: Box, path: Path
+) -> ColourPipeline:
+    config = ColourConfig(settings.ocio_config)
+    example = source.example
+    if settings.known_as:
+        known = Path(settings.known_as)
+        example = (known if path.is_dir() else known.parent) / example.name
+    space = config.infer_space(settings.colorspace, path=example, picture=picture)
+    if isinstance(settings.exposure, str):
+        stops = automatic_exposure(_sample(source, window=window), config=config, space=space)
+    else:
+        stops = settings.exposure
+    return ColourPipeline(
+        config=config,
+        space=space,
+        choice=ColourChoice(display=settings.display, view=settings.view),
+        stops=stops,
+    )
 
 
 class _Files:
@@ -365,6 +427,36 @@ def _shape_in_words(picture: Picture) -> str:
         f"display window {window.width} x {window.height} at ({window.x0}, {window.y0}), "
         f"pixel aspect {picture.format.pixel_aspect:g}"
     )
+
+
+def _check_model_images(
+    picture: Picture, settings: PlateSettings, *, name: str, path: Path
+) -> None:
+    """Refuse pictures that cannot be model images of the plate they are said to stand for."""
+    original = settings.stands_for
+    if original is None:
+        return
+    found = picture.format.display_window
+    height, width = _model_size(
+        original.window,
+        pixel_aspect=original.format.pixel_aspect,
+        longest_side=max(found.width, found.height),
+    )
+    shown = original.window
+    if abs(found.width - width) > 1 or abs(found.height - height) > 1:
+        raise PlateError(
+            f"Expected model images of {width} x {height} pixels for a window of {shown.width} x "
+            f"{shown.height} with pixel aspect {original.format.pixel_aspect:g}, found "
+            f"{found.width} x {found.height} in {name}. Render them with square pixels, never "
+            "larger than the plate.",
+            path=path,
+        )
+    if settings.exposure or settings.colorspace or settings.display or settings.view:
+        raise PlateError(
+            f"{name} is made of model images, whose colour is settled: leave out colour space, "
+            "display, view and exposure, or apply them when the pictures are made.",
+            path=path,
+        )
 
 
 def _sample(source: _Source, *, window: Box) -> Iterator[np.ndarray]:

@@ -8,12 +8,12 @@ at the start of every attempt, under the rights of the job's owner.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from server.errors import InputError, PromptError, SettingsError
+from server.errors import InputError, PromptError
 from server.frames import Box, FrameRange, PlateFormat, PlateSettings
 from server.prompts import ArtistPrompts, Keyframe, MaskFile, PromptedObject, as_data, parse_prompts
 
@@ -184,22 +184,6 @@ def check_suffix(suffix: str) -> None:
             f"Expected an uploaded picture to be one of {', '.join(UPLOAD_SUFFIXES)}, found "
             f"{suffix!r}. Movies are read from storage the server sees."
         )
-
-
-def check_outputs(outputs: Sequence[str], *, known: Sequence[str]) -> tuple[str, ...]:
-    """Outputs asked for, each once.
-
-    Raises:
-        SettingsError: one is not offered here.
-    """
-    for name in outputs:
-        if name not in known:
-            made = ", ".join(("objectid", "pictures", *known))
-            raise SettingsError(
-                f"This server does not make the output {name!r}; it makes {made}. `segmatte "
-                "convert` makes others from a fetched result."
-            )
-    return tuple(sorted(set(outputs)))
 
 
 def count_keyframes(artist: ArtistPrompts) -> int:

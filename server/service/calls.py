@@ -27,6 +27,7 @@ from protos import segmatte_pb2 as wire
 from protos import segmatte_pb2_grpc
 from server.errors import InputError, ResultError, SettingsError
 from server.executors import Executor
+from server.executors.derive import OUTPUTS
 from server.executors.engine import shot_request
 from server.executors.local import Site
 from server.executors.prepare import find_plate
@@ -51,8 +52,11 @@ _T = TypeVar("_T")
 CHUNK_BYTES = 1 << 20
 _READ_BYTES = 4 * CHUNK_BYTES
 """Read at a time: going to a thread for every chunk costs as much as the chunk."""
-API_MINOR = 0
-FEATURES = ("correct", "preview", "session", "output_folder", "browse", "upload_plate")
+API_MINOR = 1
+FEATURES = (
+    "correct", "preview", "session", "output_folder", "browse", "upload_plate",
+    "upload_model_images", *OUTPUTS,
+)  # fmt: skip
 _UPDATE_SECONDS = 0.25
 _QUIET_SECONDS = 15.0
 _EVENTS_PER_UPDATE = 200

@@ -16,7 +16,6 @@ from server.jobs.request import (
     ShotChoices,
     UploadedFrame,
     UploadedPlate,
-    check_outputs,
     check_suffix,
     mask_file,
 )
@@ -56,7 +55,7 @@ _MAX_TEXT = 4096
 # ------------------------------------------------------------------------------ from the wire
 
 
-def shot_request(message: Any, *, known_outputs: Sequence[str] = ()) -> JobRequest:
+def shot_request(message: Any) -> JobRequest:
     """The job that a SubmitShotRequest asks for.
 
     Raises:
@@ -64,7 +63,7 @@ def shot_request(message: Any, *, known_outputs: Sequence[str] = ()) -> JobReque
     """
     masks: list[MaskSource] = []
     text = _text(message.prompts.text, "prompts.text")
-    outputs = [_output(number) for number in message.outputs]
+    outputs = {_output(number) for number in message.outputs}
     return JobRequest(
         plate=plate(message.plate),
         frame_range=frame_range(message.range) if message.HasField("range") else None,
@@ -74,7 +73,7 @@ def shot_request(message: Any, *, known_outputs: Sequence[str] = ()) -> JobReque
         masks=tuple(masks),
         choices=choices(message.settings),
         reference_job=_text(message.reference_job_id, "reference_job_id"),
-        outputs=check_outputs([name for name in outputs if name], known=known_outputs),
+        outputs=tuple(sorted(filter(None, outputs))),
         output_folder=_text(message.output_folder, "output_folder"),
     )
 

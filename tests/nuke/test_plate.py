@@ -124,7 +124,8 @@ def test_any_nodes_alpha_can_be_a_mask(nuke, read, tmp_path):
 @pytest.mark.parametrize(
     ("size", "expected"),
     [((1920, 1080, 1.0), (1920, 1080)), ((4096, 2160, 1.0), (2048, 1080)),
-     ((2048, 1556, 2.0), (2048, 778)), ((1000, 3000, 1.0), (683, 2048))],
+     ((2048, 1556, 2.0), (2048, 778)), ((1000, 3000, 1.0), (683, 2048)),
+     ((800, 600, 0.5), (800, 1200))],
 )  # fmt: skip
 def test_rendered_pictures_have_square_pixels_and_at_most_2048(size, expected):
     assert plate.model_size(*size) == expected

@@ -1,6 +1,7 @@
 """Shots through a real server: submit, watch, fetch, change, correct, and what comes back."""
 
 import hashlib
+import re
 import threading
 
 import pytest
@@ -162,7 +163,6 @@ def test_retry_and_delete_fit_the_jobs_state(client, plate, done):
         ({"range": wire.FrameRange(first=9, last=1)}, PlateError, "ends before it begins"),
         ({"priority": 101}, InputError, "lies in -100..100"),
         ({"outputs": [99]}, SettingsError, "output number 99"),
-        ({"outputs": [wire.OUTPUT_MASKS]}, SettingsError, "it makes objectid, pictures"),
         ({"reference_job_id": "none"}, NotFoundError, "no job 'none'"),
         (
             {"prompts": wire.Prompts(objects=[wire.PromptedObject(name="x")])},
@@ -270,22 +270,30 @@ def test_names_are_inherited_from_a_reference(client, plate, done, tmp_path):
     assert b"inherited" in files["flat.manifest.json"]
 
 
-def test_a_correction_is_a_job_whose_other_frames_are_the_same_bytes(client, plate, done, tmp_path):
+def test_a_correction_is_a_job_whose_other_frames_are_the_same_bytes(client, plate, tmp_path):
+    reach = wire.ShotSettings(step=2, interval=2)
+    done = client.wait(client.submit(request(plate, settings=reach)).id)
     corners = [(30, 40), (50, 40), (50, 80), (30, 80)]
     keyframe = wire.Keyframe(
         frame=1002, polygons=[wire.Polygon(points=[wire.Vertex(x=x, y=y) for x, y in corners])]
     )
+    before = fetch(client, done.id, tmp_path / "before")
     name = next(
         n
         for n in ("/person/person_01", "/car/car_01")
-        if n.encode() in fetch(client, done.id, tmp_path / "before")["flat.manifest.json"]
+        if n.encode() in before["flat.manifest.json"]
     )
-    before = fetch(client, done.id, tmp_path / "before")
     asked = wire.CorrectShotRequest(job_id=done.id, object=name, keyframe=keyframe)
     job = client.wait(client.correct(asked).id)
     assert (job.kind, job.source_job_id) == ("correction", done.id)
     after = fetch(client, job.id, tmp_path / "after")
+    first, last = map(int, re.search(r"Frames (\d+)-(\d+) may", job.result_note).groups())
+    assert first <= 1002 <= last
+    assert last < 1000 + FRAMES
     assert after["objectid/flat.1002.exr"] != before["objectid/flat.1002.exr"]
+    for frame in set(range(1001, 1001 + FRAMES)) - set(range(first, last + 1)):
+        name = f"objectid/flat.{frame}.exr"
+        assert after[name] == before[name]
     assert fetch(client, done.id, tmp_path / "again") == before
     with pytest.raises(InputError, match=r"/nobody"):
         client.wait(
