@@ -812,7 +812,7 @@ class DownloadChunk(_message.Message):
     def __init__(self, file: _Optional[_Union[ResultFile, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class PreviewFrameRequest(_message.Message):
-    __slots__ = ("plate", "options", "frame", "prompts", "settings", "boxes_only", "with_image")
+    __slots__ = ("plate", "options", "frame", "prompts", "settings", "boxes_only", "with_image", "image_size")
     PLATE_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
@@ -820,6 +820,7 @@ class PreviewFrameRequest(_message.Message):
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     BOXES_ONLY_FIELD_NUMBER: _ClassVar[int]
     WITH_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     plate: PlateSource
     options: PlateOptions
     frame: int
@@ -827,7 +828,8 @@ class PreviewFrameRequest(_message.Message):
     settings: ShotSettings
     boxes_only: bool
     with_image: bool
-    def __init__(self, plate: _Optional[_Union[PlateSource, _Mapping]] = ..., options: _Optional[_Union[PlateOptions, _Mapping]] = ..., frame: _Optional[int] = ..., prompts: _Optional[_Union[Prompts, _Mapping]] = ..., settings: _Optional[_Union[ShotSettings, _Mapping]] = ..., boxes_only: bool = ..., with_image: bool = ...) -> None: ...
+    image_size: int
+    def __init__(self, plate: _Optional[_Union[PlateSource, _Mapping]] = ..., options: _Optional[_Union[PlateOptions, _Mapping]] = ..., frame: _Optional[int] = ..., prompts: _Optional[_Union[Prompts, _Mapping]] = ..., settings: _Optional[_Union[ShotSettings, _Mapping]] = ..., boxes_only: bool = ..., with_image: bool = ..., image_size: _Optional[int] = ...) -> None: ...
 
 class PreviewItem(_message.Message):
     __slots__ = ("head", "image", "candidate")

@@ -62,6 +62,8 @@ class Work:
     defaults: Defaults
     reference: Path | None = None
     """Published result of an earlier job, for names."""
+    image_size: int = 0
+    """Longest side of a preview's picture; 0: the model image's."""
 
 
 @dataclass(frozen=True)
@@ -324,7 +326,7 @@ class PipelineEngine:
                     settings=request.detect,
                 )[0]
             if boxes_only:
-                return shown, [
+                return _enlarged(shown, request, work.image_size), [
                     Candidate(d.category, d.score, _plate_box(d.box, shown, _model_size(shown)), "")
                     for d in detections
                 ]
@@ -337,7 +339,7 @@ class PipelineEngine:
                         mask = _artist_mask(segmenter, features, keyframe, shown)
                         box = _plate_box(_mask_box(mask), shown, shown.size)
                         found.append(Candidate("", 1.0, box, "", mask, object=item.name))
-            return shown, found
+            return _enlarged(shown, request, work.image_size), found
 
     def open_session(self, work: Work, frame: int) -> FrameSession:
         """Encode one frame for clicks.
@@ -408,6 +410,15 @@ def _show(plate: Plate, frame: int, longest: int) -> Shown:
         )
     image = plate.read(frame)
     return Shown(image, working_size(plate.model_size, longest), plate.format, plate.window)
+
+
+def _enlarged(shown: Shown, request: ShotRequest, longest: int) -> Shown:
+    """The same frame with a picture of another size: masks and boxes stay."""
+    if not longest:
+        return shown
+    settings = replace(request.plate_settings, longest_side=max(16, longest))
+    with open_plate(request.plate, frame_range=request.frame_range, settings=settings) as plate:
+        return replace(shown, image=plate.read(shown.image.frame))
 
 
 def _model_size(shown: Shown) -> tuple[int, int]:

@@ -46,6 +46,8 @@ class Order:
     reference: str = ""
     frame: int | None = None
     """Only this frame is wanted, for previews and clicks."""
+    image_size: int = 0
+    """Longest side of a preview's picture; 0: the model image's."""
 
     def to_data(self) -> dict[str, Any]:
         """JSON values."""
@@ -117,6 +119,7 @@ def prepared(order: Order) -> Iterator[Work]:
             result=Path("result"),
             defaults=order.defaults,
             reference=Path(order.reference) if order.reference else None,
+            image_size=order.image_size,
         )
     finally:
         os.chdir("/")

@@ -499,6 +499,7 @@ class Calls(segmatte_pb2_grpc.SegmatteServicer):
             caller,
             do="preview",
             frame=request.frame,
+            image_size=request.image_size if request.with_image else 0,
             boxes_only=request.boxes_only,
             with_image=request.with_image,
         )
@@ -621,12 +622,18 @@ class Calls(segmatte_pb2_grpc.SegmatteServicer):
         return message
 
     async def _ask_about_frame(
-        self, job: JobRequest, caller: Caller, *, frame: int, **order: Any
+        self, job: JobRequest, caller: Caller, *, frame: int, image_size: int = 0, **order: Any
     ) -> dict[str, Any]:
         await asyncio.to_thread(self._check, job, caller)
         folder = self._site.jobs / ".frames" / uuid.uuid4().hex
         folder.mkdir(parents=True)
-        what = self._site.order(job.to_json(), owner=caller.user.name, folder=folder, frame=frame)
+        what = self._site.order(
+            job.to_json(),
+            owner=caller.user.name,
+            folder=folder,
+            frame=frame,
+            image_size=image_size,
+        )
         try:
             return await asyncio.to_thread(self._executor.ask, {**order, "order": what.to_data()})
         finally:

@@ -1,10 +1,12 @@
 """Plates as model images and outputs beside the mattes, through a real server."""
 
 import threading
+from io import BytesIO
 
 import numpy as np
 import OpenImageIO
 import pytest
+from PIL import Image
 
 from client.bridge.remote import RemoteService
 from client.shots import picture_source
@@ -149,6 +151,28 @@ def test_the_command_line_sends_model_images_or_files(server, tmp_path):
         assert ours[frame] == theirs[frame]
     told = read_json(tmp_path / "a" / "report.json")["plate"]
     assert (told["name"], told["from_model_images"]) == ("flat.####.png", True)
+
+
+def test_a_preview_shows_the_plates_own_pixels_when_asked(client, tmp_path):
+    plate = write_flat_plate(tmp_path / "large", frames=1, size=(40, 2400))
+    point = wire.Keyframe(frame=1001, points=[wire.PointPrompt(x=5, y=5)])
+
+    def seen(size):
+        asked = wire.PreviewFrameRequest(
+            plate=wire.PlateSource(path=str(plate)),
+            frame=1001,
+            prompts=wire.Prompts(objects=[wire.PromptedObject(name="/a", keyframes=[point])]),
+            boxes_only=True,
+            with_image=True,
+            image_size=size,
+        )
+        head, image, _ = client.preview(asked)
+        assert Image.open(BytesIO(image)).size == (head.width, head.height)
+        return head.width, head.height, head.mask_width
+
+    assert seen(0) == (2048, 34, 1024)
+    assert seen(100_000) == (2400, 40, 1024)
+    assert seen(240) == (240, 4, 1024)
 
 
 def test_the_report_and_the_file_rules_know_the_artists_path(client, tmp_path):
