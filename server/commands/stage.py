@@ -71,7 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         stages.choices[name].add_argument(
             "--chunk",
             metavar="RANGE",
-            help="work on these frames of the shot only: 1001-1050 (default: all)",
+            help="work on these frames of the shot only: 1001-1050, or a farm's 1001-1009:2,1015 "
+            "(default: all)",
         )
 
 
@@ -84,8 +85,16 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ServerError: as drawn in ``server.errors``.
     """
+    try:
+        return _run(arguments)
+    except ServerError as error:
+        if arguments.openjd:
+            print(f"openjd_fail: {' '.join(str(error).split())}", flush=True)
+        raise
+
+
+def _run(arguments: argparse.Namespace) -> int:
     from server.commands.shot_options import model_set, shot_request
-    from server.frames import FrameRange
     from server.pipeline import ShotRequest, read_request, run_stage
 
     silence_packages()
@@ -98,20 +107,23 @@ def run(arguments: argparse.Namespace) -> int:
     bars, cancellation = ProgressBars(), Cancellation()
     lines = OpenJDLines(_PARTS[arguments.stage][: 1 if chunk else None])
     with interruptible(cancellation, bars):
-        try:
-            result = run_stage(
-                arguments.stage,
-                arguments.out,
-                models=model_set(arguments, request),
-                request=request,
-                frames=list(FrameRange.parse(chunk)) if chunk else None,
-                report=lines if arguments.openjd else bars,
-                cancellation=cancellation,
-            )
-        except ServerError as error:
-            if arguments.openjd:
-                print(f"openjd_fail: {' '.join(str(error).split())}", flush=True)
-            raise
+        result = run_stage(
+            arguments.stage,
+            arguments.out,
+            models=model_set(arguments, request),
+            request=request,
+            frames=_frames(chunk) if chunk else None,
+            report=lines if arguments.openjd else bars,
+            cancellation=cancellation,
+        )
     if result is not None:
         print(f"{len(result.names)} objects: {', '.join(result.names) or 'none'}")
     return 0
+
+
+def _frames(chunk: str) -> list[int]:
+    """Frame numbers of a chunk, in our notation of steps or a farm's."""
+    from server.frames import FrameRange
+
+    parts = [FrameRange.parse(part.replace(":", "x")) for part in chunk.split(",")]
+    return [frame for part in parts for frame in part]
