@@ -61,6 +61,19 @@ class Measure:
             if self._stack:
                 self._restart()
 
+    def beside(self, name: str, *, wall: float, cpu: float) -> None:
+        """Count what another thread did beside the running stage, whose CPU time it is not.
+
+        Args:
+            name: its stage.
+            wall: seconds it took; they overlap with those of the running stage.
+            cpu: seconds of its thread.
+        """
+        self._wall[name] += wall  # type: ignore[assignment]
+        self._cpu[name] += cpu  # type: ignore[assignment]
+        if self._stack:
+            self._cpu[self._stack[-1][0]] -= cpu  # type: ignore[assignment]
+
     def _pause(self) -> None:
         if self._stack:
             name, wall, cpu = self._stack[-1]

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +49,9 @@ STAGES: tuple[Stage, ...] = ("detect", "segment", "track", "deliver")
 
 FEATURE_BUDGET_BYTES = 1 << 30
 """Memory that features of the forward pass may hold for the backward pass."""
+
+DELIVERIES_UNDER_WAY = 2
+"""Frames that may wait for their delivery while the next ones are tracked."""
 
 
 @dataclass(frozen=True)
@@ -399,12 +405,30 @@ class Shot:
     def _delivering(
         self, tracker: ShotTracker, finished: Iterator[tuple[int, MaskCache]]
     ) -> Iterator[int]:
+        """Deliver on a thread of its own while the next frames are tracked.
+
+        Yields:
+            The position of each frame once it is delivered, in the order of the pass.
+        """
         delivery = None
-        for index, cache in finished:
-            with self.measure.stage("deliver"):
-                delivery = delivery or self.open_delivery(tracker)
-                self._write(delivery, index, cache)
-            yield index
+        under_way: deque[tuple[int, Future[_Written]]] = deque()
+        with ThreadPoolExecutor(1, "delivery") as writer:
+            for index, cache in finished:
+                if delivery is None:
+                    with self.measure.stage("deliver"):
+                        delivery = self.open_delivery(tracker)
+                frame = self.plate.frames[index]
+                under_way.append((index, writer.submit(_written, delivery, frame, cache)))
+                if len(under_way) > DELIVERIES_UNDER_WAY:
+                    yield self._delivered(*under_way.popleft())
+            while under_way:
+                yield self._delivered(*under_way.popleft())
+
+    def _delivered(self, index: int, writing: Future[_Written]) -> int:
+        done = writing.result()
+        self.measure.normalised_pixels += done.normalised_pixels
+        self.measure.beside("deliver", wall=done.wall, cpu=done.cpu)
+        return index
 
     def _write(self, delivery: Delivery, index: int, cache: MaskCache) -> None:
         self.measure.normalised_pixels += delivery.write(self.plate.frames[index], cache)
@@ -542,3 +566,18 @@ def _counter(start: int) -> Callable[[int], int]:
     """Counts calls, whatever the position."""
     numbers = itertools.count(start + 1)
     return lambda index: next(numbers)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A frame delivered on another thread, and its seconds there."""
+
+    normalised_pixels: int
+    wall: float
+    cpu: float
+
+
+def _written(delivery: Delivery, frame: int, cache: MaskCache) -> _Written:
+    wall, cpu = time.perf_counter(), time.thread_time()
+    pixels = delivery.write(frame, cache)
+    return _Written(pixels, time.perf_counter() - wall, time.thread_time() - cpu)
