@@ -1,5 +1,6 @@
 """Workers and servers that die, stop, run out of memory or disk: the job goes on or says why."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -214,31 +215,104 @@ def test_a_server_killed_in_an_upload_keeps_what_arrived(tmp_path, plate):
         assert client.wait(client.submit(request(plate, plate=source)).id).state == wire.DONE
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs to mount a small file system")
+@contextlib.contextmanager
+def small_disk(folder, megabytes):
+    """A file system of its own that can be filled; yields what fills it but for some bytes."""
+    folder.mkdir(parents=True)
+    options = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    if os.getuid() != 0 or subprocess.run(options, capture_output=True).returncode:
+        pytest.skip("this machine does not let a test mount a file system")
+    filler = folder / ".filler"
+
+    def fill(*, but):
+        with contextlib.suppress(OSError):  # others write meanwhile
+            filler.write_bytes(b"\0" * (shutil.disk_usage(folder).free - but))
+
+    try:
+        yield fill, filler.unlink
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
 def test_a_full_disk_fails_the_job_with_the_reason_and_a_resume_goes_on(
     tmp_path, plate, undisturbed
 ):
-    jobs = tmp_path / "state" / "jobs"
-    jobs.mkdir(parents=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", jobs], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("this machine does not let a test mount a file system")
-    try:
-        with RunningServer(tmp_path / "state") as server, server.client() as client:
-            filler = jobs / ".filler"
-            filler.write_bytes(b"\0" * (shutil.disk_usage(jobs).free - 100_000))
-            job = client.submit(request(plate))
-            with pytest.raises(ResourceError, match=r"(?i)space|full"):
-                client.wait(job.id)
-            filler.unlink()
+    with (
+        small_disk(tmp_path / "state" / "jobs", 4) as (fill, free),
+        RunningServer(tmp_path / "state") as server,
+        server.client() as client,
+    ):
+        fill(but=100_000)
+        job = client.submit(request(plate))
+        with pytest.raises(ResourceError, match=r"(?i)space|full"):
+            client.wait(job.id)
+        free()
+        client.resume(job.id)
+        client.wait(job.id)
+        assert fetch(client, job.id, tmp_path / "out") == undisturbed
+        assert no_half_written(server)
+
+
+def submit_until_full(client, plate):
+    """The pages that the store's file has already can still be filled."""
+    for _ in range(50):
+        client.submit(request(plate, priority=-1))
+
+
+def test_a_full_disk_of_the_store_is_said_and_jobs_wait_until_there_is_room(
+    tmp_path, plate, undisturbed
+):
+    source, contents = upload_source(str(plate))
+    with (
+        small_disk(tmp_path / "state", 12) as (fill, free),
+        RunningServer(
+            tmp_path / "state",
+            settings="lease_seconds = 2.5",
+            environment={"STEP_SECONDS": "0.2"},
+        ) as server,
+        server.client() as client,
+    ):
+        job = client.submit(request(plate))
+        until(client, job.id, lambda j: j.progress.stage == "track forward")
+        fill(but=0)
+        with pytest.raises(ResourceError, match=r"store .* cannot be written.* Free some disk"):
+            submit_until_full(client, plate)
+        with pytest.raises(ResourceError, match="What arrived is kept: free some space"):
+            client.upload(contents)
+        published = [f.name for f in client.results(job.id).files]
+        free()
+        assert client.upload(contents) > 0
+        other = client.submit(request(plate, plate=source))
+        try:
+            client.wait(job.id)
+        except ResourceError:  # it met the full disk before the store did
             client.resume(job.id)
             client.wait(job.id)
-            assert fetch(client, job.id, tmp_path / "out") == undisturbed
-            assert no_half_written(server)
-    finally:
-        subprocess.run(["umount", "-l", jobs], check=True)
+        files = fetch(client, job.id, tmp_path / "out")
+        assert files == undisturbed
+        assert set(published) <= set(files)
+        assert client.wait(other.id).state == wire.DONE
+        assert no_half_written(server)
+        assert server.run("admin", "--state", server.state, "check").stdout.strip() == "ok"
+
+
+def test_a_server_stopped_past_its_leases_goes_on_when_it_wakes_up(tmp_path, plate, undisturbed):
+    with (
+        RunningServer(
+            tmp_path / "state",
+            settings="lease_seconds = 1.5",
+            environment={"STEP_SECONDS": "0.1"},
+        ) as server,
+        server.client() as client,
+    ):
+        job = client.submit(request(plate))
+        until(client, job.id, lambda j: j.progress.stage == "track forward")
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        server.process.send_signal(signal.SIGCONT)
+        client.wait(job.id)
+        assert fetch(client, job.id, tmp_path / "out") == undisturbed
+        assert no_half_written(server)
 
 
 def test_a_second_server_on_the_port_or_the_state_folder_is_refused(tmp_path):
