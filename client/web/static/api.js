@@ -39,7 +39,8 @@ export async function postRaw(path, data = {}, { signal } = {}) {
 }
 
 export async function remove(path) {
-  return (await send("DELETE", path)).json();
+  // It is also sent when the page is being left.
+  return (await send("DELETE", path, { keepalive: true })).json();
 }
 
 /** Send dropped File objects as one plate: {plate, name, first, last, count}. */
@@ -95,11 +96,11 @@ function address(path, query) {
   return `${path}?${new URLSearchParams(values.map(([name, v]) => [name, text(v)]))}`;
 }
 
-async function send(method, path, { body, signal, headers = {} } = {}) {
+async function send(method, path, { body, signal, keepalive, headers = {} } = {}) {
   let response;
   try {
     const changing = method === "GET" ? {} : { "X-Segmatte-Key": key };
-    response = await fetch(path, { method, body, signal, headers: { ...headers, ...changing } });
+    response = await fetch(path, { method, body, signal, keepalive, headers: { ...headers, ...changing } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new CallError(0, {

@@ -10,7 +10,8 @@ const STILL_MILLISECONDS = 180;
 const KEPT = 60;
 
 export class FrameView {
-  #host;
+  /** The element it lives in. */
+  host;
   #picture = el("canvas.picture");
   #overlay = el("canvas.overlay");
   #message = el("div.view-message");
@@ -27,9 +28,11 @@ export class FrameView {
   layers = [];
   /** Hears {type: "down" | "move" | "up" | "leave", x, y, button, alt, shift, event}. */
   onPointer = () => {};
+  /** Hears that zoom or position have changed. */
+  onView = () => {};
 
   constructor(host) {
-    this.#host = host;
+    this.host = host;
     host.classList.add("frame-view");
     this.#gamma = filter(host);
     host.append(this.#picture, this.#overlay, this.#message);
@@ -67,6 +70,11 @@ export class FrameView {
   /** What is shown: {plate, pixel_aspect, rect, width, height} or null. */
   get frame() {
     return this.#frame;
+  }
+
+  /** CSS pixels per plate line. */
+  get scale() {
+    return this.#scale;
   }
 
   clear() {
@@ -121,13 +129,13 @@ export class FrameView {
   }
 
   #size() {
-    return [this.#host.clientWidth, this.#host.clientHeight];
+    return [this.host.clientWidth, this.host.clientHeight];
   }
 
   #resized() {
     for (const canvas of [this.#picture, this.#overlay]) {
-      canvas.width = Math.max(1, Math.round(this.#host.clientWidth * devicePixelRatio));
-      canvas.height = Math.max(1, Math.round(this.#host.clientHeight * devicePixelRatio));
+      canvas.width = Math.max(1, Math.round(this.host.clientWidth * devicePixelRatio));
+      canvas.height = Math.max(1, Math.round(this.host.clientHeight * devicePixelRatio));
     }
     if (this.#fitted) this.fit();
     // At once: a resized canvas is empty until it is drawn, which would flicker.
@@ -158,6 +166,7 @@ export class FrameView {
       layer(above, view);
       above.restore();
     }
+    this.onView();
   }
 
   #at(event) {

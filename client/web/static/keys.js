@@ -58,5 +58,6 @@ export class Keys {
 }
 
 function shown(key) {
-  return key.replace("ArrowLeft", "←").replace("ArrowRight", "→").replace("ArrowUp", "↑").replace("ArrowDown", "↓").replace("Delete", "Del");
+  const single = key.replace(/(^|\+)([a-z])$/, (_, before, letter) => before + letter.toUpperCase());
+  return single.replace("Escape", "Esc").replace("ArrowLeft", "←").replace("ArrowRight", "→").replace("ArrowUp", "↑").replace("ArrowDown", "↓").replace("Delete", "Del");
 }
