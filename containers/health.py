@@ -11,6 +11,7 @@ import socket
 import ssl
 import sys
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -27,12 +28,12 @@ def main() -> int:
         port = int(json.loads(settings.address_file.read_text())["address"].rpartition(":")[2])
         channel = _channel(port, certificate=settings.tls_certificate)
         with channel:
-            stub = health_pb2_grpc.HealthStub(channel)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
             answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_SECONDS)
     except (OSError, ValueError, grpc.RpcError) as error:
-        print(f"Expected a server that answers, found none: {error}", file=sys.stderr)
+        sys.stderr.write(f"Expected a server that answers, found none: {error}\n")
         return 1
-    print(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+    sys.stdout.write(f"{health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}\n")
     return 0 if answer.status == health_pb2.HealthCheckResponse.SERVING else 1
 
 
@@ -55,7 +56,7 @@ def _name_in_certificate(port: int, certificate: Path) -> str:
         context.wrap_socket(plain) as secured,
     ):
         found = secured.getpeercert() or {}
-    names = [value for _kind, value in found.get("subjectAltName", ())]
+    names = [entry[1] for entry in found.get("subjectAltName", ())]
     if not names:
         raise ValueError(f"{certificate} names no host")
     return str(names[0]).replace("*", "host", 1)

@@ -76,7 +76,7 @@ def _compile(arguments: list[str], *, more: list[str] | None = None) -> dict[str
 
 def _write(name: str, entries: list[str], *, note: str = "") -> None:
     (FOLDER / name).write_text(_HEADER + note + "\n".join(entries) + "\n")
-    print(f"requirements/{name}: {len(entries)} packages")
+    sys.stdout.write(f"requirements/{name}: {len(entries)} packages\n")
 
 
 if __name__ == "__main__":

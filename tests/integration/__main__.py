@@ -51,6 +51,11 @@ GROUPS = (
     Group("wire stubs", ("tests/unit/service/test_proto.py",), needs()),
     Group("official layouts", ("tests/system/test_models_fetch.py",), needs()),
     Group("server kills", ("tests/system/test_server_kills.py",), needs()),
+    Group(
+        "containers",
+        ("tests/integration/containers",),
+        needs("buildah", "podman", "crun", "mmdebstrap", "ch-run", "setpriv", "unshare", "openssl"),
+    ),
     Group("render farm", ("tests/integration/farm",), needs()),
     Group("Nuke panel", ("tests/nuke/test_end_to_end.py",), needs()),
 )

@@ -1,0 +1,1 @@
+"""The image, built and run for real on a bootstrapped Debian base."""
