@@ -117,7 +117,8 @@ class ServerSettings(BaseSettings):
     devices: tuple[str, ...] = ()
     """One worker each: ``cuda:0``, ``cpu``. Empty: every GPU, else the CPU."""
     executor: Literal["local", "ray"] = "local"
-    engine: str = "server.executors.engine:PipelineEngine"
+    """Where workers run: processes of this machine, or actors of a Ray cluster."""
+    engine: str = "server.executors.chunks:SharingEngine"
     """What a worker runs shots with."""
     detector: str = "groundingdino-swin-t"
     segmenter: str = "sam2.1-large"
@@ -125,6 +126,9 @@ class ServerSettings(BaseSettings):
     """Models clients may choose. Empty: all official and demo models."""
     lease_seconds: float = Field(default=60, gt=0)
     """A worker silent for this long has lost its job."""
+    hang_seconds: float = Field(default=1800, gt=0)
+    """A worker that lives but finishes no frame for this long is ended. More than the slowest frame
+    and the loading of models take."""
     max_crashes: int = Field(default=3, gt=0)
     """A job that lost its worker this often has failed."""
     stop_seconds: float = Field(default=120, gt=0)

@@ -1,8 +1,16 @@
-"""Running jobs: who takes them from the store, and the processes that do the work.
+"""Running jobs: who takes them from the store, and the workers that do the work.
 
-``Executor`` is the port; ``local`` runs one worker process per device of this machine. Another
-engine keeps to the same rules: claim with a lease, renew it only while the worker lives, write
-into the attempt's folder, publish through the store.
+``Executor`` is the port. ``local`` runs one worker process per device of this machine, ``ray`` one
+per GPU of a Ray cluster; both are ``keeper.JobExecutor`` and differ in where workers are started.
+What holds for any executor, and is tested for both:
+
+* A job is claimed under a lease, which is renewed only while its worker shows signs of life. A
+  worker that is dead, silent for a lease, or alive but without progress for ``hang_seconds`` is
+  ended, and its job goes on with another worker, or fails with the reason after too many.
+* A worker writes into its attempt's folder; files become results through the store.
+* Waiting jobs go first, one per device. A device that finds none does key frames of stages 1 and 2
+  of a running shot, by chunks; whatever happens to it, the bytes are those of one device.
+* A cancelled job, and its helpers, stop after the frame they are at.
 """
 
 from __future__ import annotations
@@ -14,10 +22,17 @@ from typing import Any, Protocol
 class Executor(Protocol):
     """Takes jobs from the store and runs them until it is stopped."""
 
-    devices: tuple[str, ...]
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Device of each worker; may grow and shrink."""
+        ...
 
     def start(self) -> None:
-        """Begin to take jobs."""
+        """Begin to take jobs.
+
+        Raises:
+            SettingsError: what it needs is not installed or not there.
+        """
         ...
 
     def stop(self) -> None:
@@ -31,6 +46,10 @@ class Executor(Protocol):
             order: JSON values, see ``server.executors.runner``.
 
         Raises:
-            ServerError: what the worker answered, or BusyError when it died over it.
+            ServerError: what the worker answered, or BusyError when it died or hung over it.
         """
+        ...
+
+    def tidy(self) -> None:
+        """Look after workers; called about once a second."""
         ...

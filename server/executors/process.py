@@ -1,4 +1,7 @@
-"""One worker process, seen from the server: started, told, listened to, ended."""
+"""One worker, seen from the server: started, told, listened to, ended.
+
+``Worker`` is the port; a ``WorkerProcess`` is one on this machine.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast
 
 _log = logging.getLogger("segmatte.worker")
 Message = dict[str, Any]
@@ -55,17 +58,42 @@ class WorkerProgram:
         return kept
 
 
-class WorkerProcess:
-    """A running worker.
+class Worker(Protocol):
+    """A running ``server.executors.runner``, wherever it runs.
 
-    Messages come to ``listener`` in a thread of their own; the last is ``{"say": "exit", "code":
-    …}``.
+    Its messages come to a listener, in a thread of their own. The last one is ``{"say": "exit",
+    "reason": …, "last_words": …}``, whatever it ended of.
     """
 
+    pid: int
+    """Process number on its machine."""
+    ended: bool
+    """Whether it has said ``exit``."""
+
+    def send(self, order: Mapping[str, Any]) -> None:
+        """Tell it something; a dead worker does not hear, and its ``exit`` says so."""
+        ...
+
+    def kill(self) -> None:
+        """End it now; a stopped or hung one, too."""
+        ...
+
+    def end(self) -> None:
+        """Let it end, and wait until it is gone."""
+        ...
+
+
+Listener = Callable[[Message], None]
+
+
+class WorkerProcess:
+    """A worker on this machine, see ``Worker``."""
+
     def __init__(
-        self, program: WorkerProgram, device: str, *, name: str, listener: Callable[[Message], None]
+        self, program: WorkerProgram, device: str, *, name: str, listener: Listener
     ) -> None:
         """Start it."""
+        self.ended = False
         self._listener = listener
         self._name = name
         self._process = subprocess.Popen(
@@ -97,11 +125,6 @@ class WorkerProcess:
             self._stdin.write(line)
             self._stdin.flush()
 
-    @property
-    def last_words(self) -> str:
-        """The end of what it wrote to its log."""
-        return " | ".join(self._tail[-3:])
-
     def kill(self) -> None:
         """End it now; a stopped process, too."""
         self._process.kill()
@@ -126,7 +149,9 @@ class WorkerProcess:
                 except ValueError:
                     continue  # cut off by a kill
                 self._listener(message)
-        self._listener({"say": "exit", "code": self._process.wait()})
+        reason = describe_exit(self._process.wait())
+        self.ended = True
+        self._listener({"say": "exit", "reason": reason, "last_words": " | ".join(self._tail[-3:])})
 
     def _follow_log(self) -> None:
         with self._stderr as stream:

@@ -4,7 +4,11 @@ It is told what to do, one order per line, and says what happens, one message pe
 
     {"do": "run", "order": {…}}            {"say": "progress", …} {"say": "warning", …}
                                            {"say": "done", "note": …} or {"say": "error", …}
-    {"do": "cancel"}                       the running job ends with CancelledError
+    {"do": "plan", "order": {…}}           {"say": "planned", "frames": […], "total": 40, …}
+    {"do": "chunk", "order": {…}, "part": "cpu-1", "frames": […]}
+                                           {"say": "key frame", "stage": …} {"say": "shared"}
+    {"do": "leave"}                        the shot of earlier chunks is let go
+    {"do": "cancel"}                       the running job or chunk ends with CancelledError
     {"do": "preview" | "open" | "prompt" | "undo" | "close", "id": 7, …}
                                            {"say": "answer", "id": 7, …}
 
@@ -100,6 +104,8 @@ class Runner:
         self._waiting: queue.Queue[dict[str, Any]] = queue.Queue()
         self._cancellation = Cancellation()
         self._sessions: dict[str, Any] = {}
+        self._shared = contextlib.ExitStack()
+        self._shared_key = ""
 
     def serve(self) -> None:
         """Work until stdin ends; never returns."""
@@ -107,7 +113,12 @@ class Runner:
         while True:
             order = self._waiting.get()
             try:
-                if order["do"] == "run":
+                if order["do"] in ("plan", "chunk"):
+                    self._share(order)
+                elif order["do"] == "leave":
+                    self._leave()
+                elif order["do"] == "run":
+                    self._leave()
                     self._run(order)
                 else:
                     answer = self._answer(order)
@@ -123,7 +134,7 @@ class Runner:
             if order["do"] == "cancel":
                 self._cancellation.cancel()
             else:
-                if order["do"] == "run":
+                if order["do"] in ("run", "plan", "chunk"):
                     self._cancellation = Cancellation()
                 self._waiting.put(order)
         os._exit(0)
@@ -153,6 +164,36 @@ class Runner:
                 warn=lambda text: self.say("warning", text=text),
             )
         self.say("done", note=note)
+
+    def _share(self, order: Mapping[str, Any]) -> None:
+        """Do some key frames of a shot; it stays open for the next chunk of the same attempt."""
+        from server.executors.prepare import Order, prepared
+
+        if not hasattr(self._engine, "open_shared"):  # one that runs whole shots only
+            self.say("planned", frames=[], total=0, batch=1)
+            return
+        what, cancellation = Order.from_data(order["order"]), self._cancellation
+        if self._shared_key != what.folder:
+            self._leave()
+            work = self._shared.enter_context(prepared(what))
+            shot = self._engine.open_shared(work, part=order["part"])
+            self._shared.callback(shot.close)
+            self._shot, self._shared_key = shot, what.folder
+        if order["do"] == "plan":
+            plan = self._shot.plan()
+            self.say("planned", frames=plan.frames, total=plan.total, batch=plan.batch)
+            return
+
+        def report(progress: Progress) -> None:
+            if progress.frame is not None:
+                self.say("key frame", stage=progress.stage, frame=progress.frame)
+
+        self._shot.do(order["frames"], report=report, cancellation=cancellation)
+        self.say("shared")
+
+    def _leave(self) -> None:
+        self._shared.close()
+        self._shared_key = ""
 
     def _answer(self, order: Mapping[str, Any]) -> dict[str, Any]:
         action = order["do"]
