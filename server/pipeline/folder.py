@@ -103,6 +103,7 @@ class ResultFolder:
                     "start one."
                 )
             self._check_same(read_json(self.shot_file), shot)
+            self._clear_drafts()
             return
         if started:
             raise self._occupied()
@@ -123,6 +124,12 @@ class ResultFolder:
         if not self.shot_file.exists():
             self._refuse_result()
         self._check_same(settle_json(self.shot_file, shot), shot)
+
+    def _clear_drafts(self) -> None:
+        """Remove what a killed run had begun to write under temporary names."""
+        for folder in (self.path, self.objectid, *self.work.glob("**/")):
+            for draft in folder.glob(".*.part"):
+                draft.unlink(missing_ok=True)
 
     def _refuse_result(self) -> None:
         if self.report.exists() or self.objectid.exists():
