@@ -37,7 +37,7 @@ from server.jobs.folders import JobFolder, belongs_to_frame
 from server.jobs.request import JobRequest, UploadedPlate, count_keyframes, single_keyframe
 from server.jobs.roots import Roots
 from server.jobs.store import NewJob, Store, User
-from server.jobs.uploads import Uploads
+from server.jobs.uploads import Arrival, Uploads
 from server.jobs.users import authenticate
 from server.service import convert
 from server.service.errors import KIND_KEY, status_of
@@ -52,6 +52,8 @@ _T = TypeVar("_T")
 CHUNK_BYTES = 1 << 20
 _READ_BYTES = 4 * CHUNK_BYTES
 """Read at a time: going to a thread for every chunk costs as much as the chunk."""
+_CHUNKS_WAITING = 4
+"""Of one upload, while those before them are written."""
 API_MINOR = 1
 FEATURES = (
     "correct", "preview", "session", "output_folder", "browse", "upload_plate",
@@ -426,14 +428,7 @@ class Calls(segmatte_pb2_grpc.SegmatteServicer):
                 offset=begin.offset,
             )
             with receiving as arrival:
-                async for message in requests:
-                    if message.WhichOneof("part") != "data":
-                        break
-                    if len(message.data) > CHUNK_BYTES:
-                        raise InputError(f"A chunk has at most {CHUNK_BYTES} bytes.")
-                    await asyncio.to_thread(arrival.write, message.data)
-                else:
-                    message = None
+                message = await _fill(arrival, requests)
                 answer.received_bytes += arrival.received_bytes
                 answer.stored += int(arrival.complete)
                 self._metrics.count("upload_bytes", arrival.received_bytes)
@@ -711,6 +706,42 @@ class Calls(segmatte_pb2_grpc.SegmatteServicer):
             session_idle_seconds=int(limits.session_idle_seconds),
             keyframes=limits.keyframes,
         )
+
+
+async def _fill(arrival: Arrival, requests: AsyncIterator[Any]) -> Any:
+    """Write data as it comes, some chunks while the next ones are on their way.
+
+    Returns:
+        The message after the data: the next ``begin``, or None.
+    """
+    writing: asyncio.Task[None] | None = None
+    following: Any = None
+    waiting: list[bytes] = []
+
+    async def write() -> None:
+        nonlocal writing
+        if writing is not None:
+            await writing
+        writing = asyncio.create_task(asyncio.to_thread(arrival.write, tuple(waiting)))
+        waiting.clear()
+
+    try:
+        async for message in requests:
+            if message.WhichOneof("part") != "data":
+                following = message
+                break
+            data = message.data  # once: every look at it is a copy
+            if len(data) > CHUNK_BYTES:
+                raise InputError(f"A chunk has at most {CHUNK_BYTES} bytes.")
+            waiting.append(data)
+            if writing is None or writing.done() or len(waiting) == _CHUNKS_WAITING:
+                await write()
+        if waiting:
+            await write()
+    finally:
+        if writing is not None:
+            await writing
+    return following
 
 
 def _shown(answer: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def send(uploads, data, *, user="ann", sha256=None, offset=0, size=None):
     size = size if size is not None else len(data)
     with uploads.receive(user, sha256, size_bytes=size, offset=offset) as arrival:
         for start in range(offset, len(data), 1000):
-            arrival.write(data[start : start + 1000])
+            arrival.write([data[start : start + 1000]])
         return arrival.complete
 
 
