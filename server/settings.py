@@ -106,7 +106,10 @@ class ServerSettings(BaseSettings):
     name: str = Field(default_factory=socket.gethostname)
     """What clients show."""
     state: Path = Field(default_factory=_state_folder)
-    """Job store, uploads, results: on a local disk."""
+    """Job store, token, and without ``files`` all else: on a local disk."""
+    files: Path | None = None
+    """Uploads and files of jobs. Workers on other machines must see it under the same path, as they
+    must plates. None: in ``state``."""
     tls_certificate: Path | None = None
     """PEM, with the chain."""
     tls_key: Path | None = None
@@ -169,12 +172,12 @@ class ServerSettings(BaseSettings):
     @property
     def jobs_folder(self) -> Path:
         """Files of all jobs."""
-        return self.state / "jobs"
+        return (self.files or self.state) / "jobs"
 
     @property
     def uploads_folder(self) -> Path:
         """Uploads of all users."""
-        return self.state / "uploads"
+        return (self.files or self.state) / "uploads"
 
     @property
     def address_file(self) -> Path:

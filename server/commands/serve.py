@@ -23,7 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--detector", metavar="MODEL", help="usual model of stage 1")
     parser.add_argument("--segmenter", metavar="MODEL", help="usual model of stages 2 and 3")
-    parser.add_argument("--executor", choices=("local", "ray"))
+    parser.add_argument(
+        "--executor",
+        choices=("local", "ray"),
+        help="where workers run: this machine (default), or a Ray cluster",
+    )
     parser.add_argument("--metrics-port", type=int, metavar="PORT", help="Prometheus metrics")
     parser.add_argument("--log-format", choices=("text", "json"))
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))

@@ -26,8 +26,10 @@ from grpc_reflection.v1alpha import reflection
 
 from protos import segmatte_pb2, segmatte_pb2_grpc
 from server.errors import ResourceError, SettingsError
+from server.executors import Executor
 from server.executors.engine import Defaults
-from server.executors.local import LocalExecutor, Site, find_devices
+from server.executors.keeper import Site
+from server.executors.local import LocalExecutor, find_devices
 from server.executors.process import WorkerProgram, shared_threads
 from server.jobs.folders import JobFolder
 from server.jobs.request import JobRequest
@@ -174,7 +176,7 @@ class Host:
             jobs=settings.jobs_folder,
             uploads=settings.uploads_folder,
             roots=tuple(_resolved(root) for root in roots),
-            closed=(str(settings.state),),
+            closed=tuple(str(path) for path in (settings.state, settings.files) if path),
             defaults=Defaults(
                 settings.detector,
                 settings.segmenter,
@@ -187,13 +189,14 @@ class Host:
             output_group=settings.output_group,
             stop_seconds=settings.stop_seconds,
             interactive_idle_seconds=settings.interactive_idle_seconds,
+            hang_seconds=settings.hang_seconds,
         )
 
-    def _make_executor(self, site: Site) -> LocalExecutor:
+    def _make_executor(self, site: Site) -> Executor:
         settings = self._settings
-        if settings.executor != "local":
-            raise SettingsError("Only the local executor is part of this version.")
-        devices = settings.devices or find_devices()
+        on_ray = settings.executor == "ray"
+        devices = settings.devices or (() if on_ray else find_devices())
+        threads = settings.threads_per_worker
         program = WorkerProgram(
             engine=settings.engine,
             scratch=self._scratch,
@@ -204,8 +207,12 @@ class Host:
             ),
             write=(str(site.jobs),),
             sandbox=settings.sandbox,
-            threads=shared_threads(devices, settings.threads_per_worker),
+            threads=threads if on_ray else shared_threads(devices, threads),
         )
+        if on_ray:
+            from server.executors.ray import RayExecutor
+
+            return RayExecutor(self._store, site, program=program, devices=devices)
         return LocalExecutor(self._store, site, program=program, devices=devices)
 
     async def _listen(self) -> None:

@@ -6,6 +6,7 @@ so that a missing package never passes for a green run.
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,16 @@ def needs(*programs: str) -> Callable[[], str | None]:
     return missing
 
 
+def needs_packages(*packages: str) -> Callable[[], str | None]:
+    """A check for Python packages of extras."""
+
+    def missing() -> str | None:
+        absent = [name for name in packages if importlib.util.find_spec(name) is None]
+        return f"no package {', '.join(absent)}" if absent else None
+
+    return missing
+
+
 def may_mount() -> str | None:
     """Whether a private mount namespace can be made."""
     done = subprocess.run(
@@ -56,6 +67,7 @@ GROUPS = (
         ("tests/integration/containers",),
         needs("buildah", "podman", "crun", "mmdebstrap", "ch-run", "setpriv", "unshare", "openssl"),
     ),
+    Group("many devices", ("tests/system/test_executors.py",), needs_packages("ray")),
     Group("render farm", ("tests/integration/farm",), needs()),
     Group("Nuke panel", ("tests/nuke/test_end_to_end.py",), needs()),
 )
