@@ -1,7 +1,9 @@
 """Workers and servers that die, stop, run out of memory or disk: the job goes on or says why."""
 
 import contextlib
+import json
 import os
+import platform
 import random
 import shutil
 import signal
@@ -329,31 +331,71 @@ def test_a_second_server_on_the_port_or_the_state_folder_is_refused(tmp_path):
 @pytest.mark.integration
 @pytest.mark.parametrize("seed", range(3))
 def test_random_kills_of_worker_and_server_change_no_byte(tmp_path, plate, undisturbed, seed):
-    """``make test-long`` runs it with more seeds: SEGMATTE_KILLS=50."""
-    kills = int(os.environ.get("SEGMATTE_KILLS", "6"))
+    """``make test-long`` runs it with more: SEGMATTE_KILLS=50.
+
+    With SEGMATTE_KILLS_REPORT=FILE.json it writes down what it did.
+    """
+    wanted = int(os.environ.get("SEGMATTE_KILLS", "6"))
     generator = random.Random(seed)
     server = RunningServer(
         tmp_path / "state",
         settings="max_crashes = 1000",
         environment={"STEP_SECONDS": "0.05"},
     ).start()
-    jobs = []
+    begun, kills, equal = time.monotonic(), [], 0
     try:
         with server.client() as client:
-            jobs = [client.submit(request(plate)).id for _ in range(2 + kills // 4)]
-        for _ in range(kills):
+            jobs = [client.submit(request(plate)).id for _ in range(2 + wanted // 4)]
+        while len(kills) < wanted:
             time.sleep(generator.uniform(0.3, 3.0))
-            if generator.random() < 0.5:
+            stage, ended = standing(server, jobs)
+            victim = "server" if generator.random() < 0.5 else "worker"
+            if victim == "server":
                 server.kill()
                 server.start()
             else:
                 worker = server.workers().get("cpu#0", 0)
-                if worker and os.path.exists(f"/proc/{worker}"):
-                    os.kill(worker, signal.SIGKILL)
+                if not worker or not os.path.exists(f"/proc/{worker}"):
+                    continue
+                os.kill(worker, signal.SIGKILL)
+            kills.append({"killed": victim, "running_stage": stage, "jobs_ended": ended})
         with server.client() as client:
+            attempts = []
             for job in jobs:
-                client.wait(job)
+                attempts.append(client.wait(job).attempt)
                 assert fetch(client, job, tmp_path / job) == undisturbed
+                equal += 1
         assert no_half_written(server)
     finally:
         server.stop()
+    if report := os.environ.get("SEGMATTE_KILLS_REPORT"):
+        outcome = {
+            "jobs": len(jobs),
+            "jobs_done_with_every_byte_equal": equal,
+            "attempts_of_each_job": attempts,
+            "seconds": round(time.monotonic() - begun),
+            "kills": kills,
+        }
+        note_down(Path(report), seed, outcome)
+
+
+def standing(server, jobs):
+    """The stage of the running job, and how many jobs have ended."""
+    with server.client() as client:
+        found = [client.job(job) for job in jobs]
+    stages = [job.progress.stage for job in found if job.state == wire.RUNNING]
+    return stages[0] if stages else "", sum(job.state == wire.DONE for job in found)
+
+
+def note_down(path, seed, outcome):
+    """Add one seed's run to a report, with the machine and the commit."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+    )
+    runs = json.loads(path.read_text())["runs"] if path.exists() else {}
+    report = {
+        "commit": commit.stdout.strip(),
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
+        "runs": {**runs, str(seed): outcome},
+    }
+    path.write_text(json.dumps(report, indent=1) + "\n")
