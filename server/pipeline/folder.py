@@ -197,7 +197,7 @@ def settle_json(path: Path, data: dict[str, Any]) -> dict[str, Any]:
         ResourceError: it cannot be written.
     """
     if not path.exists():
-        own = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        own = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         write_json(own, data)
         try:
             os.link(own, path)  # fails where the name is taken; a rename would replace
