@@ -69,6 +69,7 @@ GROUPS = (
     ),
     Group("many devices", ("tests/system/test_executors.py",), needs_packages("ray")),
     Group("render farm", ("tests/integration/farm",), needs()),
+    Group("browser", ("tests/integration/web",), needs("chromium")),
     Group("Nuke panel", ("tests/nuke/test_end_to_end.py",), needs()),
 )
 

@@ -51,6 +51,7 @@ function bar(me, keys) {
   });
   const leave = async () => {
     await attempt(() => api.post("/api/sign-out"));
+    localStorage.clear(); // drafts are this person's
     location.assign("/sign-in");
   };
   fill(

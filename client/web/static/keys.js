@@ -50,7 +50,8 @@ export class Keys {
     const key = event.key.length === 1 && (event.ctrlKey || event.altKey) ? event.key.toLowerCase() : event.key;
     const names = [[...held, key].join("+"), [...held, "Shift", key].join("+")];
     const wanted = event.shiftKey ? [names[1], event.key.length === 1 ? names[0] : ""] : [names[0]];
-    const found = this.#known.find((k) => k.run && k.key.split(" ").some((part) => wanted.includes(part === "Space" ? " " : part)));
+    const means = (k, name) => k.key.split(" ").some((part) => (part === "Space" ? " " : part) === name);
+    const found = wanted.map((name) => this.#known.find((k) => k.run && means(k, name))).find(Boolean);
     if (!found) return;
     event.preventDefault();
     found.run(event);

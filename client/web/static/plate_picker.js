@@ -10,8 +10,9 @@ const PICTURES = /\.(exr|dpx|tiff?|png|jpe?g)$/i;
 export function pickPlate() {
   return dialog("Choose a plate", (close) => {
     const path = el("input", { type: "text", placeholder: "/shows/a/plate.####.exr", "aria-label": "Path on the server", spellcheck: false });
+    const words = "Drop the pictures of one plate here, or click to choose them";
     const list = el("ul.files", { tabIndex: -1 });
-    const drop = el("label.drop", {}, "Drop the pictures of one plate here, or click to choose them", el("input", { type: "file", multiple: true, onchange: (event) => send([...event.target.files]) }));
+    const drop = el("label.drop", {}, words, el("input", { type: "file", multiple: true, onchange: (event) => send([...event.target.files]) }));
     const open = async (folder) => {
       fill(list, el("li.dim", {}, "Loading …"));
       let found;
@@ -33,7 +34,7 @@ export function pickPlate() {
       const child = (name) => (found.path ? `${found.path.replace(/\/$/, "")}/${name}` : name);
       rows.push(...found.folders.map((name) => row("▸", name, () => open(child(name)))));
       rows.push(...found.plates.map((p) => row("▦", p.name, () => choose(p), p.count ? `${p.first}–${p.last}${p.count === p.last - p.first + 1 ? "" : `, ${p.count} there`}` : "movie")));
-      if (rows.length < 2 && !found.plates.length) rows.push(el("li.dim", {}, "No plates and no folders here."));
+      if (!found.folders.length && !found.plates.length) rows.push(el("li.dim", {}, "No plates and no folders here."));
       if (found.truncated) rows.push(el("li.dim", {}, "There is more than is listed. Type the path above."));
       fill(list, rows);
     };
@@ -58,29 +59,11 @@ export function pickPlate() {
       await open(text);
     };
     const send = async (files) => {
-      const pictures = files.filter((f) => PICTURES.test(f.name));
-      if (!pictures.length) return notify("Pictures are exr, dpx, tif, png and jpg.", "error");
-      try {
-        close(
-          await api.upload(pictures, (done, total) => {
-            drop.firstChild.textContent = done < total ? `Sending ${done + 1} of ${total} …` : "Sending to the server …";
-          }),
-        );
-      } catch (error) {
-        drop.firstChild.textContent = "Drop the pictures of one plate here, or click to choose them";
-        notify(error.message, "error");
-      }
+      const found = await sendPictures(files, (text) => (drop.firstChild.textContent = text));
+      if (found) close(found);
+      else drop.firstChild.textContent = words;
     };
-    drop.ondragover = (event) => {
-      event.preventDefault();
-      drop.classList.add("over");
-    };
-    drop.ondragleave = () => drop.classList.remove("over");
-    drop.ondrop = (event) => {
-      event.preventDefault();
-      drop.classList.remove("over");
-      send([...event.dataTransfer.files]);
-    };
+    takeDrops(drop, send);
     open(localStorage.getItem(PLACE) ?? "");
     return el(
       "div.picker",
@@ -90,6 +73,37 @@ export function pickPlate() {
       drop,
     );
   });
+}
+
+/** Send pictures as one plate, as pickPlate answers; null if that fails, which is shown. */
+export async function sendPictures(files, report) {
+  const pictures = files.filter((f) => PICTURES.test(f.name));
+  if (!pictures.length) {
+    notify("Pictures are exr, dpx, tif, png and jpg.", "error");
+    return null;
+  }
+  try {
+    return await api.upload(pictures, (done, total) => {
+      report(done < total ? `Sending ${done + 1} of ${total} …` : "Sending to the server …");
+    });
+  } catch (error) {
+    notify(error.message, "error");
+    return null;
+  }
+}
+
+/** Let files be dropped on an element. */
+export function takeDrops(element, taken) {
+  element.ondragover = (event) => {
+    event.preventDefault();
+    element.classList.add("over");
+  };
+  element.ondragleave = () => element.classList.remove("over");
+  element.ondrop = (event) => {
+    event.preventDefault();
+    element.classList.remove("over");
+    taken([...event.dataTransfer.files]);
+  };
 }
 
 function row(sign, name, run, note = "") {

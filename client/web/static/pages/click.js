@@ -7,7 +7,7 @@ import * as api from "../api.js";
 import { attempt, duration, el, fill, notify, slider } from "../dom.js";
 import { FrameSource, FrameView, tinted } from "../frame_view.js";
 import { Mattes } from "../mattes.js";
-import { pickPlate } from "../plate_picker.js";
+import { pickPlate, sendPictures, takeDrops } from "../plate_picker.js";
 import { Scrubber } from "../scrubber.js";
 
 export const title = "Click";
@@ -16,6 +16,8 @@ const COLOURS = ["#4fb3ff", "#ffb24f", "#b98cff", "#59d8c1", "#ff7fb0", "#c9d64f
 const GOOD = "#35e07f";
 const BAD = "#ff5148";
 const DRAFT = "segmatte-click";
+const SHOTS = "segmatte-click-jobs"; // [{job, shot, objects}] of the last jobs
+const MOST_SHOTS = 30;
 const MOST_SESSIONS = 2;
 const DRAG_PIXELS = 5;
 
@@ -53,6 +55,7 @@ class ClickPage {
   #overlay = 0; // 0 filled, 1 outlines, 2 off
   #drag = null;
   #pointer = null;
+  #asking = 0;
 
   constructor(main, keys) {
     const viewer = el("div.viewer");
@@ -66,6 +69,7 @@ class ClickPage {
     this.view.onPointer = (pointer) => this.#pointed(pointer);
     this.view.onView = () => this.#tellPlace();
     this.view.cursor = "crosshair";
+    takeDrops(viewer, (files) => this.#dropped(files));
     this.scrubber = new Scrubber(line);
     this.scrubber.onFrame = (frame) => this.#frameChanged(frame);
     this.#build();
@@ -135,7 +139,7 @@ class ClickPage {
       el("section", {}, el("div.modes", {}, this.modes.prompts, this.modes.result), this.list, this.promptTools, this.hint),
       this.trackSection,
       this.correctSection,
-      el("section", {}, this.progress),
+      (this.jobSection = el("section", {}, this.progress)),
       el("section", {}, el("h3", {}, "Display"), stops.element, gamma.element, el("label.field", { title: this.colorspace.title }, el("span", {}, "Colour space"), this.colorspace)),
     );
   }
@@ -186,11 +190,12 @@ class ClickPage {
     const result = this.#mode === "result";
     fill(this.plateName, shot ? shot.name : "No plate");
     this.plateName.title = shot?.plate.path ?? "";
-    if (!shot) this.view.say("Choose a plate, or drop its pictures, to click on what you want to have.", { title: "No plate yet" });
+    if (!shot) this.view.say("Choose a plate, or drop its pictures here, then click on what you want to have.", { title: "No plate yet" });
     for (const [mode, button] of Object.entries(this.modes)) button.setAttribute("aria-pressed", String(mode === this.#mode));
     this.modes.result.disabled = !this.#job;
     this.promptTools.hidden = this.trackSection.hidden = result;
     this.correctSection.hidden = !result;
+    this.jobSection.hidden = !this.#job;
     this.undoButton.disabled = !this.#undo.length;
     this.redoButton.disabled = !this.#redo.length;
     this.add.disabled = !shot;
@@ -280,15 +285,22 @@ class ClickPage {
   // ------------------------------------------------------------------------- plate and frames
 
   async #choosePlate() {
-    const found = await pickPlate();
-    if (!found) return;
+    this.#openPicked(await pickPlate());
+  }
+
+  async #dropped(files) {
+    this.#openPicked(await sendPictures(files, (text) => this.view.say(text, { kind: "busy" })));
+  }
+
+  #openPicked(found) {
+    if (!found) return this.#refresh();
     this.#leaveJob();
     this.#objects = [];
     this.#selected = null;
     this.#undo = [];
     this.#redo = [];
     this.#openShot({ plate: found.plate, name: found.name, first: found.first, last: found.last, options: {} });
-    this.view.fit();
+    return this.view.fit();
   }
 
   #openShot(shot) {
@@ -322,7 +334,11 @@ class ClickPage {
     this.#source.want(frame);
     if (this.#correction && this.#correction.frame !== frame) this.#endCorrection();
     if (this.#mode === "result") this.#loadMatte(frame);
-    else this.#askAll(frame);
+    else {
+      // Not while scrubbing: a frame has to be encoded before it can answer.
+      clearTimeout(this.#asking);
+      this.#asking = setTimeout(() => this.#askAll(frame), 250);
+    }
     this.#refresh();
   }
 
@@ -611,8 +627,10 @@ class ClickPage {
 
   async #openJob(id) {
     const job = await api.get(`/api/jobs/${encodeURIComponent(id)}`);
-    const kept = read(`${DRAFT}-${id}`) ?? (job.source_job ? read(`${DRAFT}-${job.source_job}`) : null);
-    let shot = kept;
+    const kept = (read(SHOTS) ?? []).find((s) => s.job === id || s.job === job.source_job);
+    this.#objects = kept?.objects ?? [];
+    this.#selected = this.#objects[0]?.id ?? null;
+    let shot = kept?.shot;
     if (!shot && job.plate.includes("/")) {
       const folder = job.plate.replace(/\/[^/]*$/, "");
       const found = await api.get("/api/folder", { path: folder }).catch(() => null);
@@ -625,6 +643,7 @@ class ClickPage {
       this.view.say("The plate was sent from a browser and is not on storage. Choose it again to see it below the mattes.", { title: job.plate });
       return;
     }
+    this.#shot = shot;
     this.#enterJob(job);
     this.#openShot(shot);
   }
@@ -635,7 +654,8 @@ class ClickPage {
     this.#mattes = new Mattes(job.id);
     this.#matte = null;
     this.#results = new Set();
-    if (this.#shot) write(`${DRAFT}-${job.id}`, this.#shot);
+    const others = (read(SHOTS) ?? []).filter((s) => s.job !== job.id);
+    write(SHOTS, [{ job: job.id, shot: this.#shot, objects: this.#objects }, ...others].slice(0, MOST_SHOTS));
     history.replaceState(null, "", `/click?job=${encodeURIComponent(job.id)}`);
     this.#mode = "result";
     this.#unfollow = api.follow(job.id, {
@@ -714,7 +734,12 @@ class ClickPage {
     else this.#refresh();
   }
 
-  async #loadMatte(frame, mattes = this.#mattes) {
+  async #loadMatte(frame, mattes = this.#results.has(frame) ? this.#mattes : this.#before) {
+    // While a correction runs, the mattes before it are shown.
+    if (!mattes) {
+      this.#matte = null;
+      return this.#refresh();
+    }
     try {
       const found = await mattes.load(frame);
       if (frame === this.scrubber.frame) this.#matte = found;
@@ -722,7 +747,7 @@ class ClickPage {
       if (frame === this.scrubber.frame) this.#matte = null;
       if (error.kind !== "NotFoundError") notify(error.message, "error");
     }
-    this.#refresh();
+    return this.#refresh();
   }
 
   #pick(name) {
