@@ -72,6 +72,7 @@ CALLS: tuple[tuple[str, str, Call], ...] = (
     ("POST", "/api/jobs/{job}/retry", jobs.retry),
     ("POST", "/api/jobs/{job}/correct", jobs.correct),
     ("GET", "/api/jobs/{job}/results", jobs.results),
+    ("GET", "/api/jobs/{job}/archive", jobs.archive),
     ("GET", "/api/jobs/{job}/objects", jobs.objects),
     ("GET", "/api/jobs/{job}/mattes/{frame:int}", jobs.mattes),
     ("GET", "/api/jobs/{job}/files/{name:path}", jobs.file),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import json
 import threading
-from collections.abc import AsyncIterator
-from pathlib import Path, PurePosixPath
+import zipfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from starlette.background import BackgroundTask
@@ -17,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from client.errors import ClientError, NotFoundError, ResultError
+from client.library import CHUNK_BYTES, safe_target
 from client.web import messages
 from client.web.access import SignedIn
 from objectid.errors import ObjectIdError
@@ -66,10 +70,14 @@ def correct(visit: SignedIn, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def listing(visit: SignedIn, data: dict[str, Any]) -> dict[str, Any]:
-    """The caller's jobs, newest first; ``states`` (comma-separated), ``text``, ``limit``."""
+    """Jobs, newest first; ``states`` (comma-separated), ``text``, ``limit``.
+
+    They are the caller's own; with ``everybody`` all that the caller may see.
+    """
     names = [name for name in messages.value(data, "states", str, "").split(",") if name]
     found = visit.client.jobs(
         states=messages.states(names),
+        owner="" if data.get("everybody") else visit.user,
         text=messages.value(data, "text", str, ""),
         limit=max(1, min(500, messages.value(data, "limit", int, 100))),
     )
@@ -186,6 +194,61 @@ def file(visit: SignedIn, data: dict[str, Any]) -> Response:
         content_disposition_type="inline" if shown else "attachment",
         background=None if shown else BackgroundTask(path.unlink, missing_ok=True),
     )
+
+
+def archive(visit: SignedIn, data: dict[str, Any]) -> Response:
+    """All finished files as a ZIP archive, sent while it is made.
+
+    Raises:
+        NotFoundError: nothing is finished yet.
+    """
+    job = visit.client.job(data["job"])
+    found = visit.client.results(job.id).files
+    if not found:
+        raise NotFoundError("No file of this job is finished yet. Wait for its first frame.")
+    name = f"{PureWindowsPath(job.plate).name.split('.')[0] or 'shot'}_{job.id[:8]}.zip"
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}"}
+    pieces = _zipped(visit, job.id, found)
+    return StreamingResponse(pieces, media_type="application/zip", headers=headers)
+
+
+def _zipped(visit: SignedIn, job_id: str, found: Sequence[Any]) -> Iterator[bytes]:
+    """Pieces of an archive; each file is checked before a byte of it goes out."""
+    pieces = _Pieces()
+    with zipfile.ZipFile(pieces, "w") as archive:
+        for item in found:
+            safe_target(visit.scratch, item.name)
+            path = _loaded(visit, job_id, item)
+            try:
+                # A date of its own would make two archives of one result differ.
+                entry = zipfile.ZipInfo(item.name)
+                with path.open("rb") as reading, archive.open(entry, "w", force_zip64=True) as out:
+                    while data := reading.read(CHUNK_BYTES):
+                        out.write(data)
+                        yield pieces.taken()
+            finally:
+                if path.suffix not in _SHOWN_TYPES:
+                    path.unlink(missing_ok=True)
+    yield pieces.taken()
+
+
+class _Pieces(io.RawIOBase):
+    """What ``zipfile`` writes, to be taken piece by piece; it cannot go back."""
+
+    def __init__(self) -> None:
+        self._written = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._written += data
+        return len(data)
+
+    def taken(self) -> bytes:
+        data = bytes(self._written)
+        self._written.clear()
+        return data
 
 
 def objects(visit: SignedIn, data: dict[str, Any]) -> dict[str, Any]:
