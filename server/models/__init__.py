@@ -38,10 +38,16 @@ SEGMENTERS = (
     "sam2.1-small",
     "sam2.1-base-plus",
     "sam2.1-large",
+    "transformers:sam2.1-tiny",
+    "transformers:sam2.1-small",
+    "transformers:sam2.1-base-plus",
+    "transformers:sam2.1-large",
+    "edgetam:FOLDER",
+    "sam3:FOLDER",
     "fake",
     "oracle:TRUTH.npz",
 )
-"""Names ``load_segmenter`` knows."""
+"""Names ``load_segmenter`` knows; ``FOLDER`` holds a model as transformers lays it out."""
 
 
 class LoadedModel(Protocol):
@@ -125,8 +131,15 @@ def load_segmenter(
         from server.models.oracle import OracleSegmenter
 
         return OracleSegmenter(_truth(name), objects_per_batch=objects_per_batch or 16)
-    if name not in SEGMENTERS:
+    family, _, rest = name.partition(":")
+    is_folder = family in ("edgetam", "sam3") and rest
+    if name not in SEGMENTERS and not is_folder:
         raise SettingsError(_unknown(name, kind="Segmenter", known=SEGMENTERS))
+    if rest:
+        from server.models.transformers_video import check_options
+
+        check_options(name, objects_per_batch=objects_per_batch, compiled=compiled)
+        return _transformers_segmenter(name, device=device)
     from server.models.sam2 import Sam2
 
     network, weights_sha256 = _sam2_network(name)
@@ -159,6 +172,24 @@ def _sam2_network(name: str) -> tuple[nn.Module, str]:
     network = build_sam2(files.config)
     load_strict(network, load_file(files.weights), source=str(files.weights))
     return network, files.sha256
+
+
+def _transformers_segmenter(name: str, *, device: str) -> LoadedSegmenter:
+    """SAM 2 with the official weights, or the model of a folder, by transformers."""
+    from server.models import transformers_video as video
+
+    backend, _, rest = name.partition(":")
+    if backend == "transformers":
+        from server.models.transformers_sam2 import convert
+
+        network, weights_sha256 = _sam2_network(rest)
+        network, family = convert(network), video.SAM2
+    else:
+        family = video.EDGETAM if backend == "edgetam" else video.SAM3
+        network, weights_sha256 = video.load_folder(Path(rest).expanduser(), family)
+    return video.TransformersVideo(
+        network, family=family, name=name, weights_sha256=weights_sha256, device=device
+    )
 
 
 def _demo_detector(name: str, *, device: str) -> LoadedDetector:

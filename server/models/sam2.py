@@ -40,8 +40,8 @@ memories rounded to bf16 carry that to about 1e-3 in a logit).
 """
 
 # The normalisation every SAM 2 was trained with, RGB 0..1.
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
 
 # Point labels of the prompt encoder: background, foreground, the two corners of a box.
 _NEGATIVE, _POSITIVE, _TOP_LEFT, _BOTTOM_RIGHT = 0, 1, 2, 3
@@ -229,7 +229,7 @@ class Sam2:
         if previous is not None and previous.shape != result.shape:
             raise ValueError(f"previous: expected {result.shape}, got {previous.shape}")
         scale = self.image_size / np.array([size[1], size[0], self.image_size], np.float32)
-        corners = [np.array(_corners(prompt), np.float32) * scale for prompt in prompts]
+        corners = [np.array(corners_of(prompt), np.float32) * scale for prompt in prompts]
         # Prompts of one length go together: padding a shorter one would change its answer.
         for length in sorted({len(points) for points in corners}):
             alike = [index for index, points in enumerate(corners) if len(points) == length]
@@ -502,8 +502,8 @@ class _Engine:
         # The package has no types; its attributes are used as its source documents them.
         self._network = cast(Any, network)
         network.to(device).eval()
-        self._mean = torch.tensor(_MEAN, device=device)[:, None, None]
-        self._std = torch.tensor(_STD, device=device)[:, None, None]
+        self._mean = torch.tensor(IMAGE_MEAN, device=device)[:, None, None]
+        self._std = torch.tensor(IMAGE_STD, device=device)[:, None, None]
         self._positions: list[Tensor] = []  # one a level, (h*w, 1, C): the same in every frame
         self.image_size = int(self._network.image_size)
         if compiled:
@@ -597,7 +597,7 @@ class _Engine:
     def open(self, features: Sam2Features, masks: NDArray[np.bool_]) -> _ObjectBatch:
         """Objects (K, H, W) with the prompt frame as their first memory."""
         network = self._network
-        prompt = _fit(torch.from_numpy(masks).to(self.device), side=self.image_size)
+        prompt = fit_masks(torch.from_numpy(masks).to(self.device), side=self.image_size)
         frame = self._frame(features, len(masks))
         self._calls["mask_decoder"] += 1
         with autocast(self.device):
@@ -666,9 +666,7 @@ class _Engine:
         logits = logits.to(self.device)
 
         def enlarge(rows: Sequence[int]) -> list[NDArray[np.uint16]]:
-            small = logits[list(rows)][:, None]
-            large = F.interpolate(small, size=size, mode="bilinear", align_corners=False)[:, 0]
-            return [*(large.sigmoid() * 65535.0).round().to(torch.uint16).cpu().numpy()]
+            return [*to_probabilities(logits[list(rows)], size=size)]
 
         answers = self.in_batches(range(len(logits)), enlarge)
         return np.stack(answers)
@@ -700,7 +698,7 @@ def _own(features: Features) -> Sam2Features:
     return features
 
 
-def _corners(prompt: SegmentPrompt) -> list[tuple[float, float, int]]:
+def corners_of(prompt: SegmentPrompt) -> list[tuple[float, float, int]]:
     """Points of a prompt with their labels; a box is its two corners, first."""
     corners: list[tuple[float, float, int]] = []
     if prompt.box is not None:
@@ -710,7 +708,7 @@ def _corners(prompt: SegmentPrompt) -> list[tuple[float, float, int]]:
     return corners
 
 
-def _fit(masks: Tensor, *, side: int) -> Tensor:
+def fit_masks(masks: Tensor, *, side: int) -> Tensor:
     """Masks (K, H, W) as the network takes a prompt: (K, 1, S, S) float, 0 or 1.
 
     As the official predictor does it, save for objects too thin for the smaller grid: there half
@@ -725,3 +723,10 @@ def _fit(masks: Tensor, *, side: int) -> Tensor:
     best = square.amax(dim=(2, 3), keepdim=True)
     least = torch.where(best >= 0.5, 0.5, best * 0.5).clamp(min=1e-6)
     return (square >= least).float()
+
+
+def to_probabilities(logits: Tensor, *, size: tuple[int, int]) -> NDArray[np.uint16]:
+    """Logits (K, h, w) as probabilities (K, H, W), 65535 = 1.0: upsampled first, as officially."""
+    large = F.interpolate(logits[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    result: NDArray[np.uint16] = (large.sigmoid() * 65535.0).round().to(torch.uint16).cpu().numpy()
+    return result

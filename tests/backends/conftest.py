@@ -19,6 +19,8 @@ from server.models.groundingdino import GroundingDino, build_groundingdino
 from server.models.oracle import OracleDetector, OracleSegmenter, ShotTruth
 from server.models.sam2 import Sam2, build_sam2
 from server.models.transformers_groundingdino import convert
+from server.models.transformers_sam2 import convert as convert_sam2
+from server.models.transformers_video import EDGETAM, SAM2, SAM3, TransformersVideo
 
 torch.set_num_threads(1)
 
@@ -179,6 +181,77 @@ def small_sam2(image_size: int = 128) -> Any:
     return network
 
 
+def small_edgetam(image_size: int = 128) -> Any:
+    """EdgeTAM's layout with random weights, always the same ones, on a small square."""
+    from transformers import EdgeTamVideoConfig, EdgeTamVideoModel, TimmWrapperConfig
+
+    trunk = TimmWrapperConfig(
+        architecture="repvit_m1",
+        model_args={"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]},
+    )
+    side = image_size // 16
+    vision = {
+        "model_type": "edgetam_vision_model",
+        "backbone_config": trunk.to_dict(),
+        "backbone_feature_sizes": [[4 * side] * 2, [2 * side] * 2, [side] * 2],
+    }
+    torch.manual_seed(5)
+    return _present(
+        EdgeTamVideoModel(
+            EdgeTamVideoConfig(
+                vision_config=vision,
+                prompt_encoder_config={"image_size": image_size},
+                image_size=image_size,
+                memory_attention_rope_feat_sizes=[side, side],
+                memory_attention_rope_k_sizes=[4, 4],
+                perceiver_resampler_num_latents=16,
+                perceiver_resampler_num_latents_2d=16,
+            )
+        )
+    )
+
+
+def small_sam3(image_size: int = 112) -> Any:
+    """The layout of SAM 3's tracker with random weights; skips where transformers has none."""
+    import transformers
+
+    if not hasattr(transformers, SAM3.model):
+        pytest.skip(f"transformers {transformers.__version__} has no SAM 3")
+    side = image_size // 14
+    trunk = transformers.Sam3ViTConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=image_size,
+        pretrain_image_size=image_size,
+        window_size=4,
+        global_attn_indexes=[1],
+    )
+    vision = transformers.Sam3VisionConfig(
+        backbone_config=trunk.to_dict(),
+        backbone_feature_sizes=[[4 * side] * 2, [2 * side] * 2, [side] * 2],
+    )
+    torch.manual_seed(5)
+    return _present(
+        transformers.Sam3TrackerVideoModel(
+            transformers.Sam3TrackerVideoConfig(
+                vision_config=vision.to_dict(),
+                prompt_encoder_config={"patch_size": 14},
+                image_size=image_size,
+                memory_attention_rope_feat_sizes=[side, side],
+            )
+        )
+    )
+
+
+def _present(network: Any) -> Any:
+    """A network of transformers that says of every object that it is there, see small_sam2."""
+    randomised(network)
+    network.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(5.0)
+    return network
+
+
 def randomised(network: Any) -> Any:
     """Seeded noise on every weight: initial values are zero in many places."""
     generator = torch.Generator().manual_seed(5)
@@ -233,7 +306,25 @@ def small_sam2_adapter() -> Sam2:
     return Sam2(small_sam2(), name="sam2.1-tiny", weights_sha256="")
 
 
-@pytest.fixture(params=["fake", "oracle", "demo-sam2", "sam2.1-tiny"])
+@pytest.fixture(scope="session")
+def transformers_sam2_adapter() -> TransformersVideo:
+    network = convert_sam2(small_sam2())
+    return TransformersVideo(network, family=SAM2, name="transformers:", weights_sha256="")
+
+
+@pytest.fixture(scope="session")
+def edgetam_adapter() -> TransformersVideo:
+    return TransformersVideo(small_edgetam(), family=EDGETAM, name="edgetam:", weights_sha256="")
+
+
+@pytest.fixture(scope="session")
+def sam3_adapter() -> TransformersVideo:
+    return TransformersVideo(small_sam3(), family=SAM3, name="sam3:", weights_sha256="")
+
+
+@pytest.fixture(
+    params=["fake", "oracle", "demo-sam2", "sam2.1-tiny", "transformers", "edgetam", "sam3"]
+)
 def segmenter(request: pytest.FixtureRequest, coloured_shot: Shot):
     """Every segmenter and tracker there is, one after the other."""
     match request.param:
@@ -243,4 +334,10 @@ def segmenter(request: pytest.FixtureRequest, coloured_shot: Shot):
             return OracleSegmenter(truth_of(coloured_shot))
         case "demo-sam2":
             return request.getfixturevalue("demo_sam2")
+        case "transformers":
+            return request.getfixturevalue("transformers_sam2_adapter")
+        case "edgetam":
+            return request.getfixturevalue("edgetam_adapter")
+        case "sam3":
+            return request.getfixturevalue("sam3_adapter")
     return request.getfixturevalue("small_sam2_adapter")

@@ -52,6 +52,7 @@ def test_a_detector_is_no_segmenter() -> None:
         (load_detector, "groundingdino-swin-b"),
         (load_detector, "transformers:groundingdino-swin-t"),
         (load_segmenter, "sam2.1-base-plus"),
+        (load_segmenter, "transformers:sam2.1-large"),
     ],
 )
 def test_a_model_that_was_not_fetched_names_the_command(
