@@ -11,49 +11,44 @@ import asyncio
 import base64
 import functools
 import logging
-import os
 import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 
 from protos import segmatte_pb2 as wire
 from protos import segmatte_pb2_grpc
-from server.errors import InputError, ResultError, SettingsError
+from server.errors import InputError, SettingsError
 from server.executors import Executor
 from server.executors.derive import OUTPUTS
 from server.executors.engine import shot_request
 from server.executors.local import Site
 from server.executors.prepare import find_plate
-from server.frames.sequence import IMAGE_SUFFIXES, MOVIE_SUFFIXES
 from server.jobs.errors import BusyError, LimitError, NotFoundError, StateError
 from server.jobs.folders import JobFolder, belongs_to_frame
 from server.jobs.request import JobRequest, UploadedPlate, count_keyframes, single_keyframe
 from server.jobs.roots import Roots
 from server.jobs.store import NewJob, Store, User
-from server.jobs.uploads import Arrival, Uploads
+from server.jobs.uploads import Uploads
 from server.jobs.users import authenticate
 from server.service import convert
+from server.service.browse import list_folder
 from server.service.errors import KIND_KEY, status_of
 from server.service.hub import Hub
 from server.service.metrics import Metrics
 from server.service.models import OfferedModel, check_model
+from server.service.transfers import CHUNK_BYTES, read_out, take_in
 from server.settings import ServerSettings
 
 _log = logging.getLogger("segmatte.calls")
 _T = TypeVar("_T")
 
-CHUNK_BYTES = 1 << 20
-_READ_BYTES = 4 * CHUNK_BYTES
-"""Read at a time: going to a thread for every chunk costs as much as the chunk."""
-_CHUNKS_WAITING = 4
-"""Of one upload, while those before them are written."""
 API_MINOR = 1
 FEATURES = (
     "correct", "preview", "session", "output_folder", "browse", "upload_plate",
@@ -62,7 +57,6 @@ FEATURES = (
 _UPDATE_SECONDS = 0.25
 _QUIET_SECONDS = 15.0
 _EVENTS_PER_UPDATE = 200
-_LISTED = 2000
 _MOST_CONTENTS = 10_000
 
 
@@ -189,7 +183,7 @@ class Calls(segmatte_pb2_grpc.SegmatteServicer):
         roots = self._roots(caller.user)
         if not request.path:
             return wire.Folder(folders=sorted(root.path for root in roots.roots))
-        return await asyncio.to_thread(_list_folder, roots, request.path)
+        return await asyncio.to_thread(list_folder, roots, request.path)
 
     # ---------------------------------------------------------------------------- submitting
 
@@ -412,27 +406,9 @@ class Calls(segmatte_pb2_grpc.SegmatteServicer):
     ) -> Any:
         """Take in contents."""
         async with self._answering("UploadFrames", context, stream=True) as caller:
-            return await self._take_in(requests, caller.user.name)
-
-    async def _take_in(self, requests: AsyncIterator[Any], user: str) -> Any:
-        answer = wire.UploadFramesResponse()
-        message = await anext(requests, None)
-        while message is not None:
-            if message.WhichOneof("part") != "begin":
-                raise InputError("An upload begins with `begin`; data came first.")
-            begin = message.begin
-            receiving = self._uploads.receive(
-                user,
-                convert.sha256_hex(begin.sha256),
-                size_bytes=begin.size_bytes,
-                offset=begin.offset,
+            return await take_in(
+                requests, self._uploads, caller.user.name, count=self._metrics.count
             )
-            with receiving as arrival:
-                message = await _fill(arrival, requests)
-                answer.received_bytes += arrival.received_bytes
-                answer.stored += int(arrival.complete)
-                self._metrics.count("upload_bytes", arrival.received_bytes)
-        return answer
 
     @_unary
     async def ListResults(self, request: Any, caller: Caller) -> Any:  # noqa: N802
@@ -461,25 +437,13 @@ class Calls(segmatte_pb2_grpc.SegmatteServicer):
                 f"{file.name} has {file.size_bytes} bytes, the download starts at {request.offset}."
             )
         path = JobFolder(self._site.jobs, job.id).result / file.name
-        try:
-            reading = await asyncio.to_thread(path.open, "rb")
-        except OSError as error:
-            raise ResultError(f"The result {file.name} is not there any more.") from error
-        with reading:
-            if os.fstat(reading.fileno()).st_size != file.size_bytes:
-                raise ResultError(f"The result {file.name} is damaged on the server.")
-            yield wire.DownloadChunk(file=convert.result_file(file))
-            left = file.size_bytes - request.offset
-            left = min(left, request.length) if request.length else left
-            reading.seek(request.offset)
-            while left > 0:
-                data = await asyncio.to_thread(reading.read, min(_READ_BYTES, left))
-                if not data:
-                    raise ResultError(f"The result {file.name} is shorter than it was.")
-                left -= len(data)
-                self._metrics.count("download_bytes", len(data))
-                for start in range(0, len(data), CHUNK_BYTES):
-                    yield wire.DownloadChunk(data=data[start : start + CHUNK_BYTES])
+        yield wire.DownloadChunk(file=convert.result_file(file))
+        reading = read_out(
+            path, file, offset=request.offset, length=request.length, count=self._metrics.count
+        )
+        async with aclosing(reading):
+            async for data in reading:
+                yield wire.DownloadChunk(data=data)
 
     # ------------------------------------------------------------------- previews and clicks
 
@@ -708,42 +672,6 @@ class Calls(segmatte_pb2_grpc.SegmatteServicer):
         )
 
 
-async def _fill(arrival: Arrival, requests: AsyncIterator[Any]) -> Any:
-    """Write data as it comes, some chunks while the next ones are on their way.
-
-    Returns:
-        The message after the data: the next ``begin``, or None.
-    """
-    writing: asyncio.Task[None] | None = None
-    following: Any = None
-    waiting: list[bytes] = []
-
-    async def write() -> None:
-        nonlocal writing
-        if writing is not None:
-            await writing
-        writing = asyncio.create_task(asyncio.to_thread(arrival.write, tuple(waiting)))
-        waiting.clear()
-
-    try:
-        async for message in requests:
-            if message.WhichOneof("part") != "data":
-                following = message
-                break
-            data = message.data  # once: every look at it is a copy
-            if len(data) > CHUNK_BYTES:
-                raise InputError(f"A chunk has at most {CHUNK_BYTES} bytes.")
-            waiting.append(data)
-            if writing is None or writing.done() or len(waiting) == _CHUNKS_WAITING:
-                await write()
-        if waiting:
-            await write()
-    finally:
-        if writing is not None:
-            await writing
-    return following
-
-
 def _shown(answer: dict[str, Any]) -> dict[str, Any]:
     height, width = answer["model_size"]
     mask_height, mask_width = answer["mask_size"]
@@ -763,52 +691,3 @@ def _image_chunks(text: str) -> list[Any]:
         wire.ImageChunk(data=data[start : start + CHUNK_BYTES])
         for start in range(0, len(data), CHUNK_BYTES)
     ]
-
-
-def _list_folder(roots: Roots, text: str) -> Any:
-    """Folders and plates of one folder."""
-    import fileseq
-
-    path = roots.local_path(text)
-    answer = wire.Folder(path=str(path))
-    files: list[str] = []
-    with roots.open(path, folder=True) as handle:
-        place = f"/proc/self/fd/{handle}"
-        with os.scandir(place) as entries:
-            for count, entry in enumerate(entries):
-                if count >= 100 * _LISTED:
-                    answer.truncated = True
-                    break
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    answer.folders.append(entry.name)
-                elif PurePosixPath(entry.name).suffix.lower() in IMAGE_SUFFIXES | MOVIE_SUFFIXES:
-                    files.append(entry.name)
-    answer.folders.sort()
-    if len(answer.folders) > _LISTED:
-        del answer.folders[_LISTED:]
-        answer.truncated = True
-    for found in sorted(
-        fileseq.findSequencesInList(files, pad_style=fileseq.PAD_STYLE_HASH1), key=str
-    ):
-        frames = found.frameSet()
-        name = f"{found.basename()}{found.padding()}{found.extension()}"
-        if not frames:
-            movie = PurePosixPath(str(found)).suffix.lower() in MOVIE_SUFFIXES
-            answer.plates.add(
-                path=str(path / str(found)),
-                name=str(found),
-                first_frame=0 if movie else 1,
-                last_frame=0 if movie else 1,
-                frame_count=0 if movie else 1,
-            )
-            continue
-        answer.plates.add(
-            path=str(path / name),
-            name=name,
-            first_frame=int(frames.start()),
-            last_frame=int(frames.end()),
-            frame_count=len(frames),
-        )
-    return answer
