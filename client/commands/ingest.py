@@ -158,18 +158,18 @@ def _look(arguments: argparse.Namespace, asked: Asked, journal: Journal) -> int:
 
 
 def _watch(watcher: Watcher, asked: Asked, stopping: threading.Event) -> int:
-    from client.errors import InputError
+    from client.errors import ClientError
 
     _say(f"watching   {asked.root}, every {asked.pause_seconds:g} s")
-    away = ""
+    trouble = ""
     while not stopping.is_set():
         try:
             watcher.look()
-            away = ""
-        except InputError as error:  # a network folder that is away comes back
-            if str(error) != away:
-                _say(f"folder     is away: {error}")
-            away = str(error)
+            trouble = ""
+        except ClientError as error:  # a network folder comes back, a full disk is cleared
+            if str(error) != trouble:
+                _say(f"trouble    {error}")
+            trouble = str(error)
         stopping.wait(asked.pause_seconds)
     _say("stopped    on request; the next start goes on")
     return 0

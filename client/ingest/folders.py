@@ -9,7 +9,7 @@ import itertools
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,16 +83,24 @@ class SeenPlate:
         return f"waits for {self.sentinel}" if self.sentinel else ""
 
 
-def find_plates(root: Path, *, match: str = "*", sentinel: str = "") -> Iterator[SeenPlate]:
+def find_plates(
+    root: Path,
+    *,
+    match: str = "*",
+    sentinel: str = "",
+    unreadable: Callable[[str, str], None] = lambda path, reason: None,
+) -> Iterator[SeenPlate]:
     """Look once through a folder and all below it.
 
-    Hidden folders, links to folders, and results of this program are passed by. What vanishes or
-    cannot be read while looking is not there.
+    Hidden folders, links to folders, and results of this program are passed by. What vanishes
+    while looking is not there.
 
     Args:
         root: the folder.
-        match: wildcard for the plate's path below it: ``*/plates/*``.
+        match: wildcard for the plate's path below it: ``*/plates/*``. Nothing is looked at outside
+            of what stands before its first wildcard.
         sentinel: name of a file that has to stand beside a complete plate; may hold ``{name}``.
+        unreadable: hears of folders that cannot be read, and why.
 
     Raises:
         InputError: the folder cannot be read.
@@ -104,7 +112,13 @@ def find_plates(root: Path, *, match: str = "*", sentinel: str = "") -> Iterator
         raise InputError(
             f"The folder {root} cannot be read ({error.strerror}). Mount it, or name another one."
         ) from error
-    for folder, folders, files in os.walk(root):
+
+    def passed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            unreadable(str(error.filename), f"cannot be read: {error.strerror}")
+
+    fixed = re.split(r"[*?\[]", match)[0].rpartition("/")[0]
+    for folder, folders, files in os.walk(root / fixed, onerror=passed):
         if any(name.endswith(_RESULT) for name in files):
             folders.clear()
             continue

@@ -10,13 +10,13 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from client.errors import BusyError, ResultError
+from client.errors import BusyError, ResourceError, ResultError
 from client.ingest.folders import SeenPlate
 
 State = Literal["new", "submitted", "placing", "done", "failed", "replaced", "passed by"]
@@ -144,7 +144,7 @@ class Journal:
     def begin(self, plate: SeenPlate, *, number: int, folder: Path, passed_by: bool) -> Version:
         """Write down a new version, before anything is done about it."""
         done = self._one("WHERE plate=? AND state='done' ORDER BY number DESC LIMIT 1", plate.path)
-        added = self._db.execute(
+        added = self._run(
             "INSERT INTO version (plate, number, fingerprint, first, last, state, folder, "
             "reference, changed) VALUES (?,?,?,?,?,?,?,?,?)",
             (
@@ -208,27 +208,35 @@ class Journal:
 
     def waiting(self) -> dict[str, tuple[str, float]]:
         """Plate → why it is not submitted, and since when (seconds since the epoch)."""
-        rows = self._db.execute("SELECT * FROM waiting ORDER BY plate")
+        rows = self._run("SELECT * FROM waiting ORDER BY plate")
         return {row["plate"]: (row["reason"], row["since"]) for row in rows}
 
     def set_waiting(self, reasons: Mapping[str, str]) -> dict[str, str]:
         """Write down what is not submitted and why; returns what is new about that."""
         before = self.waiting()
         news = {p: r for p, r in reasons.items() if before.get(p, ("",))[0] != r}
-        self._db.execute("BEGIN IMMEDIATE")
-        gone = [(plate,) for plate in before.keys() - reasons.keys()]
-        self._db.executemany("DELETE FROM waiting WHERE plate=?", gone)
-        rows = [(plate, reason, time.time()) for plate, reason in news.items()]
-        self._db.executemany("INSERT OR REPLACE INTO waiting VALUES (?,?,?)", rows)
-        self._db.execute("COMMIT")
+        for plate in before.keys() - reasons.keys():
+            self._run("DELETE FROM waiting WHERE plate=?", (plate,))
+        for plate, reason in news.items():
+            row = plate, reason, time.time()
+            self._run("INSERT OR REPLACE INTO waiting VALUES (?,?,?)", row)
         return news
+
+    def _run(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise ResourceError(
+                f"The journal {self.path} cannot be read or written ({error}). Free some space on "
+                "its disk, then repeat."
+            ) from error
 
     def _one(self, where: str, *values: object) -> Version | None:
         found = self._all(where, *values)
         return found[0] if found else None
 
     def _all(self, where: str, *values: object) -> list[Version]:
-        rows = self._db.execute(f"SELECT * FROM version {where}", values)
+        rows = self._run(f"SELECT * FROM version {where}", values)
         return [Version(**{**dict(row), "folder": Path(row["folder"])}) for row in rows]
 
 

@@ -140,7 +140,10 @@ class Watcher:
         waiting: dict[str, str] = {}
         same: dict[str, tuple[str, int]] = {}
         for plate in find_plates(
-            self._asked.root, match=self._asked.match, sentinel=self._asked.sentinel
+            self._asked.root,
+            match=self._asked.match,
+            sentinel=self._asked.sentinel,
+            unreadable=waiting.__setitem__,
         ):
             latest = self._journal.latest(plate.path)
             if latest is not None and latest.fingerprint == plate.fingerprint:
@@ -270,7 +273,8 @@ class Watcher:
         elif job.state == wire.FAILED:
             if not job.error.retryable or version.tries + 1 >= self._asked.tries:
                 raise JobLostError(job.error.message)
-            self._client.resume(job.id)
+            with contextlib.suppress(StateError):  # somebody did so before us
+                self._client.resume(job.id)
             pause = self._asked.pause_seconds
             self._journal.put_off(version, job.error.message, pause_seconds=pause)
             self._say(f"resumed    {_title(version)}: {job.error.message}")

@@ -76,6 +76,14 @@ def test_a_wildcard_and_a_sentinel_narrow_the_choice(tmp_path):
     assert [p.lacks for p in seen(tmp_path, **options).values()] == [""]
 
 
+def test_a_hook_looks_only_where_its_wildcard_begins(tmp_path):
+    write(tmp_path / "a" / "plates" / "v1", 1, 2)
+    write(tmp_path / "a" / "plates" / "v2", 1, 2)
+    assert list(seen(tmp_path, match="a/plates/v2/*")) == ["a/plates/v2/sh010.####.exr"]
+    assert len(seen(tmp_path, match="a/plates/*")) == 2
+    assert list(seen(tmp_path, match="gone/*")) == []
+
+
 def test_any_changed_file_is_another_version(tmp_path):
     write(tmp_path, 1, 2)
     (before,) = find_plates(tmp_path)

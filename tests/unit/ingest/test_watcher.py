@@ -274,8 +274,9 @@ def options(site):
     ]
 
 
-def test_a_watch_ends_cleanly_on_sigterm_and_a_hook_goes_on(site):
+def test_a_watch_outlasts_a_lost_folder_ends_cleanly_on_sigterm_and_a_hook_goes_on(site):
     write_flat_plate(site.root, frames=FRAMES)
+    away = site.root.rename(site.root.with_name("unmounted"))
     watch = subprocess.Popen(
         site.server.command("ingest", "watch", *options(site), "--every", "0.3", "--looks", "2"),
         env=site.server.environment,
@@ -284,6 +285,8 @@ def test_a_watch_ends_cleanly_on_sigterm_and_a_hook_goes_on(site):
         text=True,
     )
     for line in watch.stdout:
+        if " trouble " in line:
+            away.rename(site.root)
         if " submitted " in line:
             break
     watch.send_signal(signal.SIGTERM)
