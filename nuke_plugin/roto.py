@@ -56,6 +56,7 @@ def read(node: Any, *, per_shape: bool = False, frame: int = 1) -> list[RotoObje
         notices: list[str] = []
         for shape, layers in _shapes(element, (root,), notices):
             shapes.append((shape, layers))
+            notices += _unsent(shape, frame)
         groups = [[pair] for pair in shapes] if per_shape else [shapes] if shapes else []
         for group in groups:
             named = [layer.name for layer in group[0][1][1:]] + [group[0][0].name]
@@ -104,6 +105,15 @@ def _shapes(
             notices.append(f"{element.name}: skipped, an open shape encloses no area. Close it.")
         else:
             yield element, layers
+
+
+def _unsent(shape: Any, frame: int) -> Iterator[str]:
+    """What of a shape's look is not sent, as sentences."""
+    attributes, value = shape.getAttributes(), _values(shape, frame, "main")
+    if value(attributes.kMotionBlurOnAttribute) > 0.5:
+        yield f"{shape.name}: motion blur is not sent; the shape counts as it lies on the frame."
+    if value("fo") > 0 and (value("ff") != 1.0 or value("ft") != 0.0):
+        yield f"{shape.name}: its feather falls off linearly, other falloffs are not sent."
 
 
 def _key_times(shape: Any, layers: Sequence[Any]) -> set[int]:

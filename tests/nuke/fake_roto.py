@@ -16,7 +16,7 @@ import numpy as np
 
 DEFAULTS = {
     "vis": 1.0, "opc": 1.0, "bm": 0.0, "inv": 0.0, "fo": 1.0, "fx": 0.0, "fy": 0.0, "ff": 1.0,
-    "ft": 0.0, "ltt": 0.0, "ltn": 1.0, "ltm": 1.0,
+    "ft": 0.0, "ltt": 0.0, "ltn": 1.0, "ltm": 1.0, "mbo": 0.0,
 }  # fmt: skip
 LAYER_DEFAULTS = {"vis": 1.0, "opc": 1.0, "fo": 1.0, "fx": 0.0, "fy": 0.0}
 
@@ -79,6 +79,8 @@ class ShapeControlPoint:
 
 
 class AnimAttributes:
+    kMotionBlurOnAttribute = "mbo"  # noqa: N815, a constant of the package
+
     def __init__(self, defaults):
         self.curves = {name: Curve(value) for name, value in defaults.items()}
 

@@ -306,6 +306,17 @@ def test_open_shapes_and_strokes_are_skipped_with_notice(node):
     assert "Brush2" in items[1].notices[0]
 
 
+def test_motion_blur_and_feather_falloff_are_not_sent_and_said(node):
+    plain, blurred, soft = shape("plain"), shape("blurred"), shape("soft")
+    blurred.getAttributes().set(1, "mbo", 1)
+    soft.getAttributes().set(1, "ff", 2.5)
+    layer(node["curves"].rootLayer, "car", plain, blurred, soft)
+    (item,) = roto.read(node)
+    first, second = item.notices
+    assert first.startswith("blurred: motion blur is not sent")
+    assert second.startswith("soft: its feather falls off linearly")
+
+
 def test_nested_transforms_apply_from_the_shape_outwards(node):
     root = node["curves"].rootLayer
     inner = shape()
