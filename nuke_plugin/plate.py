@@ -146,6 +146,26 @@ def _colorspace(node: Any) -> str:
     return (found.group(1) or "") if found else text
 
 
+def viewer_looks() -> tuple[str, ...]:
+    """The views the viewer offers, as it writes them, the one it shows first.
+
+    None in a script that is not managed by an OCIO config: Nuke's own view names mean nothing to
+    a server, whose default is the same picture for a screen.
+    """
+    window = nuke.activeViewer()
+    if nuke.root()["colorManagement"].value() != "OCIO" or window is None:
+        return ()
+    knob = window.node()["viewerProcess"]
+    names = (str(name) for name in (knob.value(), *knob.values()))
+    return tuple(dict.fromkeys(name for name in names if name != "None"))
+
+
+def display_and_view(look: str) -> tuple[str, str]:
+    """Display and view of a look as the viewer writes it: ``ACES 1.0 - SDR Video (sRGB)``."""
+    found = re.fullmatch(r"(.+?) \(([^()]+)\)", look.strip())
+    return (found.group(2), found.group(1)) if found else ("", look.strip())
+
+
 def _rendered_name(node: Any) -> str:
     """A plate name for a rendered node: that of the Read above it, else its own."""
     current = node

@@ -53,6 +53,8 @@ class Choices:
     items: tuple[PromptItem, ...] = ()
     colorspace: str = ""
     view: str = "main"
+    look: str = ""
+    """How the viewer writes a display and view of the config; empty: the server's default."""
     exposure_stops: float = 0.0
     detector: str = ""
     segmenter: str = ""
@@ -142,9 +144,15 @@ def build(
                 node, wanted, folder, view=choices.view, exposure_stops=choices.exposure_stops
             )
         ]
-    options = {"colorspace": choices.colorspace or plate.colorspace} if plate.path else {}
-    if plate.path and choices.exposure_stops:
-        options["exposure"] = choices.exposure_stops  # type: ignore[assignment]
+    options: dict[str, Any] = {}
+    if plate.path:  # a rendered plate is seen as it is
+        display, view = plates.display_and_view(choices.look)
+        options = {
+            "colorspace": choices.colorspace or plate.colorspace,
+            "exposure": choices.exposure_stops,
+            "display": display,
+            "view": view,
+        }
     return {
         "request_id": str(uuid.uuid4()),
         "plate": source,

@@ -52,6 +52,7 @@ ENUMERATIONS = {
     "file_type": ["", "exr", "png", "jpeg", "tiff"],
     "colorspace": ["default", "linear", "sRGB", "rec709", "Output - sRGB"],
     "colorManagement": ["Nuke", "OCIO"],
+    "viewerProcess": ["sRGB", "rec709", "None"],
 }
 FORMAT_KNOBS = {"png": ["datatype"], "exr": ["datatype", "compression"], "jpeg": ["_jpeg_quality"]}
 """Knobs of a Write that exist only after ``file_type`` is set."""
@@ -631,6 +632,11 @@ class FakeNuke(types.ModuleType):
         if number is not None:
             self.current_frame = number
         return self.current_frame
+
+    def activeViewer(self) -> Any:  # noqa: N802
+        """The window of the first Viewer, or None where there is none (guide: viewers)."""
+        viewers = self.allNodes("Viewer")
+        return types.SimpleNamespace(node=lambda: viewers[0]) if viewers else None
 
     def views(self) -> list[str]:
         return ["main"]

@@ -97,7 +97,7 @@ def opened(nuke, qtbot, server, plate, tmp_path):
     made.resize(620, 960)
     qtbot.addWidget(made)
     made.show()
-    qtbot.waitUntil(lambda: bool(made.segmenter.currentText()), timeout=60_000)
+    qtbot.waitUntil(lambda: bool(made.submit.segmenter.currentText()), timeout=60_000)
     yield made, read
     made.shut_down()
 
@@ -105,25 +105,29 @@ def opened(nuke, qtbot, server, plate, tmp_path):
 @pytest.mark.timeout(600)
 def test_a_plate_becomes_mattes_picked_by_name(opened, nuke, qtbot):
     made, _ = opened
-    made.use_selected.click()
-    assert "submitted as it is" in made.plate_label.text(), made.plate_label.text()
-    made.prompt.setCurrentText("person, car")
-    made.preview_button.click()
+    made.submit.use_selected.click()
+    assert "submitted as it is" in made.submit.plate_label.text(), made.submit.plate_label.text()
+    made.submit.prompt.setCurrentText("person, car")
+    made.submit.preview_button.click()
     qtbot.waitUntil(
-        lambda: "kept" in made.preview_text.text() or bool(made.message.text()),
+        lambda: "kept" in made.submit.preview_text.text() or bool(made.message.text()),
         timeout=PATIENCE_MILLISECONDS,
     )
-    assert "kept" in made.preview_text.text(), made.message.text()
+    assert "kept" in made.submit.preview_text.text(), made.message.text()
+    place = made.submit.template.text()
+    made.submit.template.setText(Settings().output_template)
     picture(made, "panel-submit")
+    made.submit.template.setText(place)
     made.say("")
-    made.submit_button.click()
-    qtbot.waitUntil(lambda: bool(made._jobs) or bool(made.message.text()), timeout=60_000)
+    made.submit.submit_button.click()
+    qtbot.waitUntil(lambda: bool(made.jobs.jobs) or bool(made.message.text()), timeout=60_000)
     shown = []
 
     def ended():
-        job = next(iter(made._jobs.values()), {})
+        job = next(iter(made.jobs.jobs.values()), {})
         if job.get("state") == "running" and job.get("frames_done") and not shown:
             shown.append(True)
+            made.say("")
             picture(made, "panel-jobs")
         return "is done" in made.message.text() or "failed" in made.message.text()
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from nuke_plugin import jobs_page, picker
 from nuke_plugin import panel as panels
-from nuke_plugin import picker
 from nuke_plugin.link import Link
 from nuke_plugin.qt import QtWidgets
 from nuke_plugin.settings import Settings
@@ -86,21 +86,21 @@ def test_every_control_has_a_tooltip(panel):
 
 def test_the_server_shows_what_it_offers(panel):
     assert panel.state.text() == "demo-host 0.1.0, artist: 1 running, 2 waiting"
-    assert panel.detector.itemText(0) == "demo-groundingdino"
+    assert panel.submit.detector.itemText(0) == "demo-groundingdino"
 
 
 def test_from_selection_to_nodes(panel, read, qtbot, nuke, tmp_path):
-    panel.use_selected.click()
-    assert "submitted as it is" in panel.plate_label.text()
-    assert (panel.first.value(), panel.last.value()) == (1001, 1010)
-    panel.prompt.setCurrentText("person")
-    panel.preview_button.click()
-    qtbot.waitUntil(lambda: "kept" in panel.preview_text.text(), timeout=20_000)
+    panel.submit.use_selected.click()
+    assert "submitted as it is" in panel.submit.plate_label.text()
+    assert (panel.submit.first.value(), panel.submit.last.value()) == (1001, 1010)
+    panel.submit.prompt.setCurrentText("person")
+    panel.submit.preview_button.click()
+    qtbot.waitUntil(lambda: "kept" in panel.submit.preview_text.text(), timeout=20_000)
     picture(panel, "panel-submit")
-    panel.submit_button.click()
+    panel.submit.submit_button.click()
     qtbot.waitUntil(lambda: "is done" in panel.message.text(), timeout=20_000)
     picture(panel, "panel-jobs")
-    job = next(iter(panel._jobs.values()))
+    job = next(iter(panel.jobs.jobs.values()))
     assert (job["state"], job["frames_done"]) == ("done", 10)
     node = next(n for n in nuke.all_nodes if n.Class() == "Group")
     deep = node.input(0)
@@ -114,12 +114,12 @@ def test_from_selection_to_nodes(panel, read, qtbot, nuke, tmp_path):
 
 
 def test_finished_frames_appear_while_the_job_runs(panel, read, qtbot):
-    panel.use_selected.click()
-    panel.submit_button.click()
+    panel.submit.use_selected.click()
+    panel.submit.submit_button.click()
     seen = set()
 
     def some():
-        job = next(iter(panel._jobs.values()), None)
+        job = next(iter(panel.jobs.jobs.values()), None)
         if job:
             seen.add(job["frames_done"])
         return bool(job) and job["state"] == "done"
@@ -129,12 +129,12 @@ def test_finished_frames_appear_while_the_job_runs(panel, read, qtbot):
 
 
 def test_the_preview_tells_what_was_discarded_and_why(panel, read, qtbot):
-    panel.use_selected.click()
-    panel.preview_button.click()
-    qtbot.waitUntil(lambda: "kept" in panel.preview_text.text(), timeout=20_000)
-    assert "1 kept, 1 discarded" in panel.preview_text.text()
-    assert "holds two other persons" in panel.preview_text.text()
-    view = panel.preview_view
+    panel.submit.use_selected.click()
+    panel.submit.preview_button.click()
+    qtbot.waitUntil(lambda: "kept" in panel.submit.preview_text.text(), timeout=20_000)
+    assert "1 kept, 1 discarded" in panel.submit.preview_text.text()
+    assert "holds two other persons" in panel.submit.preview_text.text()
+    view = panel.submit.preview_view
     place = view._placed([10, 20, 90, 170]).center()
     assert view.told_at(place.x(), place.y()) == "person 0.91: kept"
 
@@ -149,24 +149,24 @@ def test_a_rendered_plate_is_uploaded_in_script_frames(panel, read, qtbot, nuke)
         path.write_bytes(b"png")
 
     nuke.renderer = one
-    panel.use_selected.click()
-    assert "its picture is rendered" in panel.plate_label.text()
-    panel.last.setValue(1003)
-    assert "handles 0 and 7" in panel.handles.text()
-    panel.submit_button.click()
-    qtbot.waitUntil(lambda: bool(panel._jobs), timeout=20_000)
-    job = next(iter(panel._jobs.values()))
+    panel.submit.use_selected.click()
+    assert "its picture is rendered" in panel.submit.plate_label.text()
+    panel.submit.last.setValue(1003)
+    assert "handles 0 and 7" in panel.submit.handles.text()
+    panel.submit.submit_button.click()
+    qtbot.waitUntil(lambda: bool(panel.jobs.jobs), timeout=20_000)
+    job = next(iter(panel.jobs.jobs.values()))
     assert (job["first"], job["last"]) == (1001, 1003)
 
 
 def test_a_cancelled_render_submits_nothing(panel, read, qtbot, nuke):
     nuke.createNode("Grade").setInput(0, read)
     nuke.cancel_after = 1
-    panel.use_selected.click()
-    panel.submit_button.click()
+    panel.submit.use_selected.click()
+    panel.submit.submit_button.click()
     assert "cancelled" in panel.message.text()
-    assert not panel._jobs
-    assert panel.submit_button.isEnabled()
+    assert not panel.jobs.jobs
+    assert panel.submit.submit_button.isEnabled()
 
 
 def test_roto_layers_are_listed_with_keyframes_to_tick(panel, read, qtbot, nuke):
@@ -174,27 +174,27 @@ def test_roto_layers_are_listed_with_keyframes_to_tick(panel, read, qtbot, nuke)
     root = roto["curves"].rootLayer
     layer(root, "hero/dress", shape("a", keys=range(1001, 1013)))
     root.append(fake_roto.Stroke("Brush1"))
-    panel.add_prompts()
-    row = panel.objects.topLevelItem(0)
+    panel.submit.add_prompts()
+    row = panel.submit.objects.topLevelItem(0)
     assert row.text(0) == "/hero/dress"
     assert row.childCount() == 12
-    assert "12 keyframes" in panel.notices.text()
-    assert "Brush1" in panel.notices.text()
+    assert "12 keyframes" in panel.submit.notices.text()
+    assert "Brush1" in panel.submit.notices.text()
     row.child(3).setCheckState(0, panels.QtCore.Qt.CheckState.Unchecked)
-    assert len(panel._items[0].chosen) == 11
+    assert len(panel.submit._items[0].chosen) == 11
     picture(panel, "panel-roto")
 
 
 def test_roto_prompts_are_sent_in_plate_pixels_on_file_frames(panel, read, qtbot, nuke):
     read["frame_mode"].setValue("offset")
     read["frame"].setValue("1000")
-    panel.use_selected.click()
-    assert panel.first.value() == 1
-    assert "1001-1010" in panel.plate_label.text()
+    panel.submit.use_selected.click()
+    assert panel.submit.first.value() == 1
+    assert "1001-1010" in panel.submit.plate_label.text()
     roto = nuke.createNode("Roto")
     roto["curves"].rootLayer.append(shape("crate", keys=(5,)))
-    panel.add_prompts()
-    shot, _ = panel._shot(panel.choices(), None)
+    panel.submit.add_prompts()
+    shot, _ = panel.submit._shot(panel.submit.choices(), None)
     (item,) = shot["objects"]
     assert item["name"] == "/crate"
     (keyframe,) = item["keyframes"]
@@ -204,35 +204,35 @@ def test_roto_prompts_are_sent_in_plate_pixels_on_file_frames(panel, read, qtbot
 
 
 def test_a_nodes_alpha_on_a_frame_is_a_mask(panel, read, nuke):
-    panel.use_selected.click()
+    panel.submit.use_selected.click()
     keyer = nuke.createNode("Keyer")
     keyer.setInput(0, read)
-    panel.add_alpha()
+    panel.submit.add_alpha()
     nuke.frame(1008)
-    panel.add_alpha()
-    shot, _ = panel._shot(panel.choices(), None)
+    panel.submit.add_alpha()
+    shot, _ = panel.submit._shot(panel.submit.choices(), None)
     assert [k["frame"] for k in shot["objects"][0]["keyframes"]] == [1005, 1008]
     assert shot["objects"][0]["keyframes"][0]["mask"]["channel"] == "A"
 
 
 def test_without_a_plate_submit_says_what_to_do(panel):
-    panel.submit_button.click()
+    panel.submit.submit_button.click()
     assert "Choose a plate first" in panel.message.text()
 
 
 def test_nothing_asked_for_is_said_before_anything_is_sent(panel, read):
-    panel.use_selected.click()
-    panel.prompt.setCurrentText("")
-    panel.submit_button.click()
+    panel.submit.use_selected.click()
+    panel.submit.prompt.setCurrentText("")
+    panel.submit.submit_button.click()
     assert "Nothing is asked for" in panel.message.text()
 
 
 def test_a_refusal_of_the_server_is_shown_and_leaves_no_folder(panel, read, qtbot, tmp_path):
-    panel.use_selected.click()
-    panel.prompt.setCurrentText("unknown things")
-    panel.submit_button.click()
+    panel.submit.use_selected.click()
+    panel.submit.prompt.setCurrentText("unknown things")
+    panel.submit.submit_button.click()
     qtbot.waitUntil(lambda: "no prompt" in panel.message.text(), timeout=20_000)
-    assert panel.submit_button.isEnabled()
+    assert panel.submit.submit_button.isEnabled()
     assert not list((tmp_path / "out" / "shot").iterdir())
 
 
@@ -241,8 +241,8 @@ def test_with_the_server_away_the_panel_still_opens_and_says_so(panel, read, qtb
     panel.connect_server()
     qtbot.waitUntil(lambda: panel.state.text() == "away", timeout=20_000)
     assert "Start it there" in panel.message.text()
-    panel.use_selected.click()
-    panel.submit_button.click()
+    panel.submit.use_selected.click()
+    panel.submit.submit_button.click()
     assert "does not answer" in panel.message.text()
 
 
@@ -252,94 +252,94 @@ def test_a_server_that_comes_back_is_noticed(panel, qtbot):
     qtbot.waitUntil(lambda: panel.state.text() == "away", timeout=20_000)
     panel.server.setText("")
     panel.settings = Settings()
-    panel.refresh_jobs()
+    panel.refresh()
     qtbot.waitUntil(lambda: "demo-host" in panel.state.text(), timeout=20_000)
     assert "answers again" in panel.message.text()
 
 
 def test_a_plate_is_known_again_however_its_padding_is_written():
-    assert panels._same_plate("/a/b.####.exr") == panels._same_plate("\\a\\b.%04d.exr")
-    assert panels._same_plate("/a/b.####.exr") != panels._same_plate("/c/b.####.exr")
+    assert jobs_page._same_plate("/a/b.####.exr") == jobs_page._same_plate("\\a\\b.%04d.exr")
+    assert jobs_page._same_plate("/a/b.####.exr") != jobs_page._same_plate("/c/b.####.exr")
 
 
 def test_it_works_in_proxy(panel, read, nuke, qtbot):
     nuke.root()["proxy"].setValue(True)
     nuke.createNode("Grade").setInput(0, read)
-    panel.use_selected.click()
-    shot, _ = panel._shot(panel.choices(), None)
+    panel.submit.use_selected.click()
+    shot, _ = panel.submit._shot(panel.submit.choices(), None)
     assert shot["plate"]["format"] == [64, 40, 1.0]
     assert nuke.root()["proxy"].value() is True
 
 
 def test_an_unsaved_script_is_told_where_results_go(panel, read):
-    panel.template.setText("{script_dir}/segmatte/v{version}")
-    assert "never saved" in panel.folder_warning.text()
+    panel.submit.template.setText("{script_dir}/segmatte/v{version}")
+    assert "never saved" in panel.submit.folder_warning.text()
 
 
 def test_a_folder_off_the_shared_roots_earns_a_warning(panel, read):
     panel.settings = Settings(shared_roots=("/shows",))
-    panel.template.setText("/home/me/v{version}")
-    assert "not on a shared root" in panel.folder_warning.text()
+    panel.submit.template.setText("/home/me/v{version}")
+    assert "not on a shared root" in panel.submit.folder_warning.text()
 
 
 def test_a_job_can_be_cancelled_retried_and_read(panel, read, qtbot):
-    panel.use_selected.click()
-    panel.submit_button.click()
+    panel.submit.use_selected.click()
+    panel.submit.submit_button.click()
     qtbot.waitUntil(lambda: "is done" in panel.message.text(), timeout=20_000)
-    panel.table.selectRow(0)
-    panel._job_call("cancel")
-    qtbot.waitUntil(lambda: panel.table.item(0, 2).text() == "cancelled", timeout=20_000)
-    panel.show_log()
-    qtbot.waitUntil(lambda: "detect: 3 persons" in panel.log.toPlainText(), timeout=20_000)
-    panel._job_call("retry")
-    qtbot.waitUntil(lambda: panel.table.item(0, 2).text() == "done", timeout=20_000)
+    panel.jobs.table.selectRow(0)
+    panel.jobs.ask("cancel")
+    qtbot.waitUntil(lambda: panel.jobs.table.item(0, 2).text() == "cancelled", timeout=20_000)
+    panel.jobs.show_log()
+    qtbot.waitUntil(lambda: "detect: 3 persons" in panel.jobs.log.toPlainText(), timeout=20_000)
+    panel.jobs.ask("retry")
+    qtbot.waitUntil(lambda: panel.jobs.table.item(0, 2).text() == "done", timeout=20_000)
 
 
 def test_version_up_from_the_job_list_shows_the_names(panel, read, qtbot, nuke):
-    panel.use_selected.click()
+    panel.submit.use_selected.click()
     for _ in range(2):
         panel.say("")
-        panel.submit_button.click()
+        panel.submit.submit_button.click()
         qtbot.waitUntil(lambda: "is done" in panel.message.text(), timeout=20_000)
     first = next(n for n in nuke.all_nodes if n.Class() == "Group")
     for node in nuke.all_nodes:
         node.setSelected(node is first)
-    panel.table.selectRow(0)
-    panel.version_up()
+    panel.jobs.table.selectRow(0)
+    panel.jobs.version_up()
     assert "6 names kept" in panel.message.text()
     assert "/v002/" in first.input(0)["file"].value()
     assert first["tile_color"].value() == picker.COLOUR_FINE
 
 
 def test_a_second_run_inherits_the_names_of_the_first(panel, read, qtbot):
-    panel.use_selected.click()
+    panel.submit.use_selected.click()
     for _ in range(2):
         panel.say("")
-        panel.submit_button.click()
+        panel.submit.submit_button.click()
         qtbot.waitUntil(lambda: "is done" in panel.message.text(), timeout=20_000)
-    assert panel._jobs["job1"]["reference_job"] == ""
-    assert panel._jobs["job2"]["reference_job"] == "job1"
-    assert panel.table.item(0, 0).data(panels._ITEM) == "job2"
+    assert panel.jobs.jobs["job1"]["reference_job"] == ""
+    assert panel.jobs.jobs["job2"]["reference_job"] == "job1"
+    assert panel.jobs.table.item(0, 0).data(jobs_page._ID) == "job2"
 
 
 def test_frames_that_come_in_are_shown_now_and_then(panel, read, qtbot, nuke):
-    panel.use_selected.click()
-    panel.submit_button.click()
-    qtbot.waitUntil(lambda: bool(panel._fresh), timeout=20_000)
+    panel.submit.use_selected.click()
+    panel.submit.submit_button.click()
+    qtbot.waitUntil(lambda: bool(panel.jobs.fresh), timeout=20_000)
     deep = next(n for n in nuke.all_nodes if n.Class() == "DeepRead")
     before = deep.reloads
-    panel.refresh_jobs()
+    panel.refresh()
     assert deep.reloads == before + 1
 
 
 def test_files_that_were_lost_can_be_fetched_again(panel, read, qtbot, tmp_path):
-    panel.use_selected.click()
-    panel.submit_button.click()
+    panel.submit.use_selected.click()
+    panel.submit.submit_button.click()
     qtbot.waitUntil(lambda: "is done" in panel.message.text(), timeout=20_000)
     lost = tmp_path / "out" / "shot" / "v001" / "objectid" / "shot.1004.exr"
     lost.unlink()
-    panel.table.selectRow(0)
-    panel.fetch()
+    panel.jobs.table.selectRow(0)
+    panel.jobs.fetch()
     qtbot.waitUntil(lambda: "is done" in panel.message.text(), timeout=20_000)
     assert lost.is_file()
 
@@ -348,4 +348,24 @@ def test_files_that_were_lost_can_be_fetched_again(panel, read, qtbot, tmp_path)
     ("seconds", "text"), [(-1, ""), (12.4, "12 s"), (150, "2 min"), (9000, "2.5 h")]
 )
 def test_time_left_reads_like_a_time(seconds, text):
-    assert panels.time_left(seconds) == text
+    assert jobs_page.time_left(seconds) == text
+
+
+def test_a_plate_submitted_as_it_is_goes_through_the_viewers_look(panel, read, nuke):
+    nuke.root()["colorManagement"].setValue("OCIO")
+    viewer = nuke.createNode("Viewer")
+    viewer["viewerProcess"]._enum = ["Un-tone-mapped (sRGB - Display)", "Raw (sRGB - Display)"]
+    viewer.setSelected(False)
+    read.setSelected(True)
+    panel.submit.use_selected.click()
+
+    def options():
+        shot, _ = panel.submit._shot(panel.submit.choices(), None)
+        return shot["options"]
+
+    assert options()["view"] == "Un-tone-mapped"
+    assert options()["display"] == "sRGB - Display"
+    panel.submit.look.setCurrentText("Raw (sRGB - Display)")
+    assert options()["view"] == "Raw"
+    panel.submit.look.setCurrentText("server's default")
+    assert (options()["display"], options()["view"]) == ("", "")

@@ -137,3 +137,26 @@ def test_a_config_without_srgb_says_which_spaces_would_do(nuke, read, tmp_path, 
     monkeypatch.setitem(fake_nuke.ENUMERATIONS, "colorspace", ["default", "lin_srgb_custom"])
     with pytest.raises(plate.PlateProblem, match="offers no sRGB"):
         plate.render(read, [1001], tmp_path)
+
+
+LOOKS = ["ACES 1.0 - SDR Video (sRGB - Display)", "Raw (sRGB - Display)", "None"]
+
+
+def viewer(nuke, managed_by, shown=0):
+    nuke.root()["colorManagement"].setValue(managed_by)
+    knob = nuke.createNode("Viewer")["viewerProcess"]
+    knob._enum = list(LOOKS)
+    knob.setValue(LOOKS[shown])
+
+
+def test_the_look_of_the_viewer_comes_first(nuke):
+    viewer(nuke, "OCIO", shown=1)
+    assert plate.viewer_looks() == (LOOKS[1], LOOKS[0])
+    assert plate.display_and_view(LOOKS[0]) == ("sRGB - Display", "ACES 1.0 - SDR Video")
+
+
+def test_a_script_without_a_config_or_viewer_has_no_looks(nuke):
+    assert plate.viewer_looks() == ()
+    viewer(nuke, "Nuke")
+    assert plate.viewer_looks() == ()
+    assert plate.display_and_view("") == ("", "")
