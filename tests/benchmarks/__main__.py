@@ -17,7 +17,16 @@ from typing import get_args
 from tests.benchmarks.measure import REPOSITORY, Size
 from tests.benchmarks.report import write
 
-PARTS = ("pipeline", "memory", "quality", "quality_demo", "peers", "objectid", "server")
+PARTS = (
+    "pipeline",
+    "memory",
+    "throughput",
+    "quality",
+    "quality_demo",
+    "peers",
+    "objectid",
+    "server",
+)
 FOLDER = REPOSITORY / "docs" / "benchmarks"
 
 

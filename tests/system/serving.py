@@ -54,13 +54,16 @@ def _first(kind):
 
 
 class RunningServer:
-    """A server process with the fake models."""
+    """A server process, with the fake models unless others are named."""
 
-    def __init__(self, state, *, settings="", environment=None, users=False, port=0):
+    def __init__(
+        self, state, *, settings="", environment=None, users=False, port=0, models=("fake", "fake")
+    ):
         self.state = Path(state)
         self.state.mkdir(parents=True, exist_ok=True)
         self.config = self.state.parent / f"{self.state.name}.toml"
-        lines = ['detector="fake"', 'segmenter="fake"', 'offered_models=["fake"]']
+        lines = [f'detector="{models[0]}"', f'segmenter="{models[1]}"']
+        lines.append(f"offered_models={json.dumps(sorted(set(models)))}")
         if "devices" not in settings:
             lines.append('devices=["cpu"]')
         lines.append('engine="tests.system.serving:SteppedEngine"')
