@@ -27,6 +27,8 @@ _NAME = re.compile(r"[^\W_][\w .,()+=@\-]{0,199}")
 _MOST_FILES = 5000
 _CACHE_BYTES = 64 << 20
 _PROXY_QUALITY = 85
+_PLATE_PIXELS = 1 << 16
+"""A longest side no plate has: the picture is never made larger than the plate."""
 
 
 def folder(visit: SignedIn, data: dict[str, Any]) -> dict[str, Any]:
@@ -162,17 +164,18 @@ def picture(visit: SignedIn, data: dict[str, Any]) -> Response:
     Args:
         visit: who asks.
         data: ``plate`` and ``options`` (JSON), ``frame``, and ``size``: longest side of a quick
-            JPEG; 0 for the PNG of all pixels that the models see.
+            JPEG; 0 for the PNG of all pixels that the models see; -1 for that of all plate pixels.
 
     Returns:
         The picture; header ``X-Segmatte-Frame`` holds ``messages.shown``.
     """
     plate, options = messages.of_text(data.get("plate", "")), data.get("options", "{}")
     frame, size = messages.value(data, "frame", int, 0), messages.value(data, "size", int, 0)
-    key = (visit.key, json.dumps(plate, sort_keys=True), options, str(frame))
+    longest = _PLATE_PIXELS if size < 0 else 0
+    key = (visit.key, json.dumps(plate, sort_keys=True), options, f"{frame} {longest}")
     found = _pictures.find(key)
     if found is None:
-        found = _read(visit, plate, messages.of_text(options), frame)
+        found = _read(visit, plate, messages.of_text(options), frame, longest=longest)
         _pictures.keep(key, found)
     png, shown = found
     headers = {"X-Segmatte-Frame": shown, "Cache-Control": "private, max-age=300"}
@@ -187,7 +190,12 @@ def picture(visit: SignedIn, data: dict[str, Any]) -> Response:
 
 
 def _read(
-    visit: SignedIn, plate: Mapping[str, Any], options: Mapping[str, Any], frame: int
+    visit: SignedIn,
+    plate: Mapping[str, Any],
+    options: Mapping[str, Any],
+    frame: int,
+    *,
+    longest: int,
 ) -> tuple[bytes, str]:
     # A preview of boxes without a text runs no model: what is left of it is the picture.
     anything = wire.PromptedObject(name="/picture")
@@ -200,6 +208,7 @@ def _read(
             prompts=wire.Prompts(objects=[anything]),
             boxes_only=True,
             with_image=True,
+            image_size=longest,
         )
     )
     return png, json.dumps(messages.shown(head))

@@ -7,7 +7,9 @@ import { el } from "./dom.js";
 
 const PROXY = 800;
 const STILL_MILLISECONDS = 180;
-const KEPT = 60;
+const SHARP_MILLISECONDS = 300;
+const KEPT_BYTES = 400 << 20;
+const PLATE = -1; // the size that asks for all plate pixels
 
 export class FrameView {
   /** The element it lives in. */
@@ -75,6 +77,13 @@ export class FrameView {
   /** CSS pixels per plate line. */
   get scale() {
     return this.#scale;
+  }
+
+  /** Whether the screen could show more pixels of the plate than the picture has. */
+  get isCoarse() {
+    if (!this.#bitmap) return false;
+    const width = this.#frame.rect[2] * this.#frame.pixel_aspect;
+    return this.#bitmap.width < width - 1 && this.#bitmap.width < width * this.#scale * devicePixelRatio;
   }
 
   clear() {
@@ -217,7 +226,8 @@ export class FrameView {
   }
 }
 
-/** Pictures of a plate, at once as a proxy, in full once the frame stays. */
+/** Pictures of a plate: at once as a proxy, as the models see it once the frame stays, in all plate
+ * pixels where somebody looks that close (`sharpen`). */
 export class FrameSource {
   #plate;
   #options;
@@ -225,6 +235,8 @@ export class FrameSource {
   #wanted = null;
   #loading = null;
   #still = 0;
+  #sharp = 0;
+  #bytes = 0;
   /** Hears ({bitmap, frame, number, full}) for the frame wanted last. */
   onPicture = () => {};
   /** Hears (number, error). */
@@ -239,7 +251,9 @@ export class FrameSource {
   want(number) {
     this.#wanted = number;
     clearTimeout(this.#still);
-    const full = this.#kept.get(`${number} 0`);
+    clearTimeout(this.#sharp);
+    this.#sharp = 0;
+    const full = this.#kept.get(`${number} ${PLATE}`) ?? this.#kept.get(`${number} 0`);
     if (full) return this.onPicture({ ...full, number, full: true });
     const proxy = this.#kept.get(`${number} ${PROXY}`);
     if (proxy) this.onPicture({ ...proxy, number, full: false });
@@ -247,7 +261,16 @@ export class FrameSource {
     this.#still = setTimeout(() => this.#full(number), STILL_MILLISECONDS);
   }
 
-  /** One picture: {bitmap, frame}; `size` 0 is the full one. */
+  /** Get all plate pixels of the wanted frame, if `needed` lasts. */
+  sharpen(needed) {
+    if (needed === this.#sharp > 0) return;
+    // First comes the usual picture, which may well be fine enough.
+    if (needed && !this.#kept.has(`${this.#wanted} 0`)) return;
+    clearTimeout(this.#sharp);
+    this.#sharp = needed ? setTimeout(() => this.#full(this.#wanted, PLATE), SHARP_MILLISECONDS) : 0;
+  }
+
+  /** One picture: {bitmap, frame}; `size` 0 is what the models see. */
   async load(number, size = PROXY, signal = undefined) {
     const name = `${number} ${size}`;
     const kept = this.#kept.get(name);
@@ -256,13 +279,19 @@ export class FrameSource {
     const frame = JSON.parse(response.headers.get("X-Segmatte-Frame"));
     const found = { bitmap: await createImageBitmap(await response.blob()), frame };
     this.#kept.set(name, found);
-    if (this.#kept.size > KEPT) this.#kept.delete(this.#kept.keys().next().value);
+    this.#bytes += bytes(found);
+    while (this.#bytes > KEPT_BYTES && this.#kept.size > 1) {
+      const [oldest, picture] = this.#kept.entries().next().value;
+      this.#kept.delete(oldest);
+      this.#bytes -= bytes(picture);
+    }
     return found;
   }
 
   stop() {
     this.#wanted = null;
     clearTimeout(this.#still);
+    clearTimeout(this.#sharp);
   }
 
   // One proxy is on its way at a time; when it arrives, what is wanted by then is asked for next.
@@ -282,9 +311,9 @@ export class FrameSource {
     else if (failed) this.onError(number, failed);
   }
 
-  async #full(number) {
+  async #full(number, size = 0) {
     try {
-      const found = await this.load(number, 0);
+      const found = await this.load(number, size);
       if (this.#wanted === number) this.onPicture({ ...found, number, full: true });
     } catch {
       // The proxy's failure has been told.
@@ -339,6 +368,8 @@ export function paint(pixels, label, level, colourOf, { fill, outline, width }) 
 export function rgb(colour) {
   return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
 }
+
+const bytes = ({ bitmap }) => bitmap.width * bitmap.height * 4;
 
 function filter(host) {
   const space = "http://www.w3.org/2000/svg";

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -155,6 +156,21 @@ def test_objects_are_named_undone_hidden_and_saved_as_a_run_takes_them(click, si
     page.reload()
     page.wait_for_selector("main[data-ready]")
     assert page.locator(".objects button.name").all_text_contents() == shown
+
+
+def test_dropped_pictures_become_a_plate(page, site, tmp_path):
+    files = [tmp_path / f"drop.{FIRST_FRAME + index}.png" for index in range(2)]
+    for index, path in enumerate(files):
+        Image.fromarray(site.shot.frame(index).pixels).save(path)
+    open_page(page, site, "click")
+    page.click("text=Plate …")
+    page.set_input_files(".drop input", [*files, Path(__file__)])
+    page.wait_for_selector("dialog", state="detached")
+    page.wait_for_selector(".view-message:empty", state="attached")
+    assert page.locator(".scrubber").text_content().endswith(f"{FIRST_FRAME + 1}")
+    truth = site.mask(FIRST_FRAME, HERO)
+    mask = answered(page, lambda: drag(page, box_of(truth)))
+    assert iou(mask, truth) >= card_figures("demo-sam2.md", "prompts-easy")["box"] - SLACK - 0.1
 
 
 def test_tracked_mattes_are_corrected_and_only_the_affected_frames_change(click, site, tmp_path):

@@ -67,7 +67,10 @@ class ClickPage {
     viewer.append(this.view.host, this.note);
     this.view.layers = [(c, v) => this.#drawMasks(c, v), (c, v) => this.#drawPrompts(c, v)];
     this.view.onPointer = (pointer) => this.#pointed(pointer);
-    this.view.onView = () => this.#tellPlace();
+    this.view.onView = () => {
+      this.#source?.sharpen(this.view.isCoarse);
+      this.#tellPlace();
+    };
     this.view.cursor = "crosshair";
     takeDrops(viewer, (files) => this.#dropped(files));
     this.scrubber = new Scrubber(line);
