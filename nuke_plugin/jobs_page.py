@@ -108,6 +108,10 @@ class JobsPage(QtWidgets.QWidget):
         ]
         return str(max(done, key=lambda j: j.get("created", 0))["id"]) if done else ""
 
+    def folders(self) -> list[str]:
+        """Where results of these jobs went, as their submitters wrote it."""
+        return [job.get("labels", {}).get("folder", "") for job in self.jobs.values()]
+
     def _listed(self, answer: Answer) -> None:
         for job in answer["jobs"]:
             self.jobs[job["id"]] = {**self.jobs.get(job["id"], {}), **job}

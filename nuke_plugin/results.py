@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,16 @@ class Inherited:
         return "\n".join(parts)
 
 
-def output_folder(settings: Settings, plate_name: str, script: str) -> Path:
+def output_folder(
+    settings: Settings, plate_name: str, script: str, *, used: Iterable[str] = ()
+) -> Path:
     """A folder for a new result, made now so that its version is never used again.
 
     Args:
         settings: with the template.
         plate_name: ``plate.####.exr``.
         script: path of the Nuke script; empty when it was never saved.
+        used: folders of earlier results, which may be gone from the disk.
 
     Raises:
         OSError: it cannot be made.
@@ -70,15 +73,16 @@ def output_folder(settings: Settings, plate_name: str, script: str) -> Path:
             f"The output template {settings.output_template!r} cannot be filled in: {error}. "
             f"Use {{version}} and {', '.join('{' + name + '}' for name in known)}."
         ) from None
-    taken = [0]
+    stem = _VERSION.sub("v*", first.name)
+    older = [path for path in map(Path, map(settings.mapped, used)) if path.match(stem)]
+    there = [path for path in older if path.parent == first.parent]
     if first.parent.is_dir():
-        stem = _VERSION.sub("v*", first.name)
-        taken += [
-            int(found.group(1))
-            for path in first.parent.glob(stem)
-            for found in [_VERSION.search(path.name)]
-            if found
-        ]
+        there += first.parent.glob(stem)
+    taken = [0]
+    for path in there:
+        found = _VERSION.search(path.name)
+        if found:
+            taken.append(int(found.group(1)))
     for version in range(max(taken) + 1, max(taken) + 1000):
         folder = Path(settings.mapped(template.format(version=version, **known)))
         try:

@@ -460,7 +460,9 @@ class SubmitPage(QtWidgets.QWidget):
         )
         try:
             script = nuke.root()["name"].value() or ""
-            output = results.output_folder(self._panel.settings, self._plate.name, script)
+            output = results.output_folder(
+                self._panel.settings, self._plate.name, script, used=self._panel.jobs.folders()
+            )
         except (OSError, ValueError) as error:
             _remove(folder)
             self._panel.say(f"The output folder cannot be made: {error}", is_problem=True)

@@ -71,7 +71,12 @@ def test_a_version_is_never_used_twice(tmp_path):
     second = results.output_folder(choice, "plate.####.exr", "")
     assert [f.name for f in (first, second)] == ["v001", "v002"]
     first.rmdir()
-    assert results.output_folder(choice, "plate.####.exr", "").name == "v003"
+    third = results.output_folder(choice, "plate.####.exr", "")
+    assert third.name == "v003"
+    # A job knows its folder after somebody threw it away.
+    third.rmdir()
+    known = ["", f"{tmp_path}/other/v009", str(third)]
+    assert results.output_folder(choice, "plate.####.exr", "", used=known).name == "v004"
 
 
 def test_a_script_never_saved_has_a_place_too(tmp_path, monkeypatch):
