@@ -288,6 +288,50 @@ def _lifetimes(read: Any) -> Any:
     return _expect(all(word in str(seen[i]).lower() for i, word in enumerate(wanted)), seen)
 
 
+@check("roto_attributes", "motion blur and falloff of a shape can be read (§5)")
+def _attributes(read: Any) -> Any:
+    _rp, node, shape = _roto()
+    try:
+        node["curves"].rootLayer.append(shape)
+        attributes = node["curves"].rootLayer[0].getAttributes()
+        names = (attributes.kMotionBlurOnAttribute, "fo", "ff", "ft")
+        seen = {name: float(attributes.getValue(1, name, "main")) for name in names}
+    finally:
+        nuke.delete(node)
+    return _expect(list(seen.values()) == [0.0, 1.0, 1.0, 0.0], seen)
+
+
+@check("proxy_positions", "proxy does not move the samples of a full-size DeepRead (k)")
+def _proxy(read: Any) -> Any:
+    x, y = _filled_pixel(read)
+    proxy: Any = nuke.root()["proxy"]
+    before = proxy.value()
+    try:
+        proxy.setValue(True)
+        seen = read.deepSampleCount(x, y)
+    finally:
+        proxy.setValue(before)
+    return _expect(seen > 0, seen)
+
+
+@check("viewer_looks", "with an OCIO config the viewer's looks are called VIEW (DISPLAY)")
+def _looks(read: Any) -> Any:
+    from nuke_plugin import plate
+
+    management: Any = nuke.root()["colorManagement"]
+    before = management.value()
+    viewer = nuke.createNode("Viewer", inpanel=False)
+    try:
+        management.setValue("OCIO")
+        knob: Any = viewer["viewerProcess"]
+        seen = [str(value) for value in knob.values()]
+    finally:
+        management.setValue(before)
+        nuke.delete(viewer)
+    named = [look for look in seen if all(plate.display_and_view(look))]
+    return _expect(named, seen)
+
+
 @check("write_srgb", "a PNG Write has a datatype and an sRGB colour space (§9)")
 def _write(read: Any) -> Any:
     from nuke_plugin import plate
