@@ -197,18 +197,19 @@ def make_bridge(folder: Path, *, wheels: Path | None = None) -> None:
         if path.exists()
     )  # fmt: skip
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command.append("--upgrade")
+    is_checkout = (ROOT / "pyproject.toml").is_file()
     if wheels is not None:
         command += ["--no-index", "--find-links", str(wheels), "segmatte"]
     else:
-        is_checkout = (ROOT / "pyproject.toml").is_file()
         command.append(str(ROOT) if is_checkout else "segmatte")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise InstallError(
             f"The bridge's packages cannot be installed: {lines[-1]} Without a network, collect "
-            f"them elsewhere with '{Path(sys.executable).name} -m pip download segmatte' "
-            "and pass the folder as --wheels."
+            f"them elsewhere with '{Path(sys.executable).name} -m pip wheel -w DIR "
+            f"{'CHECKOUT' if is_checkout else 'segmatte'}' and pass --wheels DIR."
         )
 
 
