@@ -12,6 +12,7 @@ NODES = (
     ("ObjectId MultiMatte", "ObjectIdMultiMatte", "Up to eight picks as channels of one layer."),
     ("Segmatte Prompt", "SegmattePrompt", "Points and a box on keyframes, asking for one object."),
 )
+PRECOMP = "ToolSets/Segmatte/Segmatte precomp.nk"
 PANEL_ID = "org.segmatte.Panel"
 PANEL_CLASS = "nuke_plugin.panel.SegmattePanel"
 
@@ -24,6 +25,12 @@ def install_menus() -> None:
     nodes = nuke.menu("Nodes").addMenu("Segmatte")
     for title, node_class, tooltip in NODES:
         nodes.addCommand(title, f"nuke.createNode({node_class!r})", tooltip=tooltip)
+    # The ToolSets menu may have been filled before this folder was on the plug-in path.
+    nodes.addCommand(
+        "Segmatte Precomp",
+        f"nuke.loadToolset({(folder / PRECOMP).resolve().as_posix()!r})",
+        tooltip="Reads an ObjectId sequence, picks from it, writes the matte for other scripts.",
+    )
     nuke.addOnScriptLoad(bring_up_to_date)
     nuke.addOnScriptSave(bring_up_to_date)
     _register_panel()

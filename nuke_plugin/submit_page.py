@@ -198,8 +198,8 @@ class SubmitPage(QtWidgets.QWidget):
         self.priority.setValue(self._panel.settings.priority)
         tip(self.priority, "Higher goes first among waiting jobs. Usual: 0.")
         row = QtWidgets.QHBoxLayout()
-        row.addWidget(self.detector)
-        row.addWidget(self.segmenter)
+        row.addWidget(self.detector, 1)
+        row.addWidget(self.segmenter, 1)
         row.addWidget(QtWidgets.QLabel("Priority"))
         row.addWidget(self.priority)
         return row

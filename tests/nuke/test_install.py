@@ -13,13 +13,15 @@ from client.__main__ import main
 from client.commands import nuke as command
 
 START = """
-import sys, types
+import os, sys, types
+commands, loaded = {}, []
 nuke = types.ModuleType("nuke")
 class Menu:
     def addMenu(self, *a, **k): return self
-    def addCommand(self, *a, **k): pass
+    def addCommand(self, title, command, **k): commands[title] = command
 nuke.menu = lambda name: Menu()
 nuke.GUI = True
+nuke.loadToolset = lambda path: loaded.append(os.path.isfile(path))
 nuke.NUKE_VERSION_MAJOR = 16
 paths = []
 nuke.pluginAddPath = lambda path, addToSysPath=True: paths.append(path)
@@ -33,6 +35,9 @@ folder = sys.argv[1]
 sys.path.insert(0, folder)
 exec(open(folder + "/menu.py").read(), {})
 print("gizmos" if any(p.endswith("gizmos") for p in paths) else "absent")
+if commands:
+    exec(commands["Segmatte Precomp"], {"nuke": nuke})
+    assert loaded == [True]
 print([m for m in ("grpc", "google", "numpy", "torch") if m in sys.modules])
 """
 
