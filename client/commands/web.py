@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     with listener:
         address = Address(arguments.host, listener.getsockname()[1], tls, arguments.name)
         app, visits = make_app(server, address)
-        if visits.once and address.is_loopback:
+        if visits.once:
             print(f"Open {address.url}/?key={visits.once}", flush=True)
             print("The key works once; later sign in with a token.", file=sys.stderr)
         else:

@@ -127,20 +127,21 @@ class SignedIn:
 class Visits:
     """Everybody who is signed in; may be used from several threads."""
 
-    def __init__(self, server: Server, *, cookie: str, secure: bool) -> None:
+    def __init__(self, server: Server, *, cookie: str, secure: bool, once: bool) -> None:
         """Nobody is signed in at first.
 
         Args:
             server: the gRPC server; its token, if any, is used for the one-time key alone.
             cookie: name of the cookie.
             secure: whether the cookie is for TLS only.
+            once: whether there is a one-time key.
         """
         self._server = server
         self._cookie = cookie
         self._secure = secure
         self._visits: dict[str, SignedIn] = {}
         self._lock = threading.Lock()
-        self._once = secrets.token_urlsafe(32) if server.token else ""
+        self._once = secrets.token_urlsafe(32) if once and server.token else ""
 
     @property
     def once(self) -> str:

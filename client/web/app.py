@@ -88,7 +88,12 @@ def make_app(server: Server, address: Address) -> tuple[Starlette, Visits]:
         address: where it will be served.
     """
     named = [f"/{name}" for name in (*PAGES, "sign-in")]
-    visits = Visits(server, cookie=f"segmatte-{address.port}", secure=address.tls)
+    visits = Visits(
+        server,
+        cookie=f"segmatte-{address.port}",
+        secure=address.tls,
+        once=address.is_loopback,
+    )
     pages = _Pages(visits)
 
     @contextlib.asynccontextmanager

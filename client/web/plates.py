@@ -59,24 +59,30 @@ async def take_file(request: Request) -> Response:
 
     Raises:
         InputError: its name is none for a picture.
-        LimitError: it is larger than the server takes.
+        LimitError: it, or all files together, are larger than the server takes.
     """
     visit, name = request.scope["visit"], request.path_params["name"]
     place = _upload_folder(visit, request.path_params["upload"])
     if not _NAME.fullmatch(name):
         raise InputError(f"{name!r} cannot be used as a file name. Rename the file.")
-    info = await run_in_threadpool(visit.client.server_info)
+    limits = (await run_in_threadpool(visit.client.server_info)).limits
     place.mkdir(parents=True, exist_ok=True)
+    others = (p for p in place.parent.glob("*/*") if p != place / name)
+    waiting = sum(p.stat().st_size for p in others)
     size = 0
-    with (place / name).open("wb") as file:
-        async for part in request.stream():
-            size += len(part)
-            if size > info.limits.frame_bytes:
-                raise LimitError(
-                    f"{name} is larger than the {info.limits.frame_bytes >> 20} MiB this server "
-                    "takes for one picture."
-                )
-            await run_in_threadpool(file.write, part)
+    try:
+        with (place / name).open("wb") as file:
+            async for part in request.stream():
+                size += len(part)
+                if size > limits.frame_bytes or waiting + size > limits.upload_bytes:
+                    raise LimitError(
+                        f"{name} is more than this server takes: {limits.frame_bytes >> 20} MiB "
+                        f"for one picture, {limits.upload_bytes >> 20} MiB for all of one user."
+                    )
+                await run_in_threadpool(file.write, part)
+    except BaseException:
+        (place / name).unlink(missing_ok=True)
+        raise
     return JSONResponse({})
 
 

@@ -39,11 +39,8 @@ export function pickPlate() {
       fill(list, rows);
     };
     const choose = async (p) => {
-      let last = p.last;
-      if (!p.count) {
-        last = Number(prompt("How many frames has the movie?", "100"));
-        if (!(last >= 1)) return;
-      }
+      const last = p.count ? p.last : await askLength();
+      if (last === null) return;
       close({ plate: { path: p.path }, name: p.name, first: p.count ? p.first : 1, last, count: p.count || last });
     };
     const typed = async () => {
@@ -72,6 +69,18 @@ export function pickPlate() {
       list,
       drop,
     );
+  });
+}
+
+/** The frames of a movie are not counted by the server's listing: ask. */
+function askLength() {
+  return dialog("How many frames has the movie?", (close) => {
+    const input = el("input", { type: "number", min: 1, value: "100", required: true, "aria-label": "Frames" });
+    const done = (event) => {
+      event.preventDefault();
+      close(Number(input.value));
+    };
+    return el("form.row.picker", { onsubmit: done }, input, el("button.primary", { type: "submit" }, "Open"));
   });
 }
 

@@ -32,7 +32,9 @@ class SmallServer(segmatte_pb2_grpc.SegmatteServicer):
     """Knows two people, and one job of alice with a page as result."""
 
     def GetServerInfo(self, request, context):  # noqa: N802
-        return wire.ServerInfo(user=user(context), limits=wire.Limits(frame_bytes=1000))
+        return wire.ServerInfo(
+            user=user(context), limits=wire.Limits(frame_bytes=1000, upload_bytes=1500)
+        )
 
     def ListResults(self, request, context):  # noqa: N802
         user(context)
@@ -228,6 +230,9 @@ def test_odd_uploads_are_refused(site, alice):
     assert site.ask("PUT", "/api/uploads/..%2f..%2fx/a.png", body=b"x", **alice)[0] in (400, 404)
     large = site.ask("PUT", "/api/uploads/0123456789ab/a.png", body=b"x" * 1001, **alice)
     assert (large[0], json.loads(large[2])["kind"]) == (429, "LimitError")
+    for upload, status in (("0" * 12, 200), ("1" * 12, 429)):
+        file = f"/api/uploads/{upload}/a.png"
+        assert site.ask("PUT", file, body=b"x" * 900, **alice)[0] == status
 
 
 def test_what_is_no_request_of_a_page_says_what_was_expected(site, alice):
