@@ -49,7 +49,7 @@ export async function upload(files, report = () => {}) {
   let done = 0;
   for (const file of files) {
     report(done, files.length);
-    await send("PUT", `/api/uploads/${id}/${encodeURIComponent(file.name)}`, { body: file });
+    await (await send("PUT", `/api/uploads/${id}/${encodeURIComponent(file.name)}`, { body: file })).json();
     done += 1;
   }
   report(done, files.length);

@@ -51,6 +51,11 @@ export class Matte {
     return [0, 0, ...this.#head.plate];
   }
 
+  /** What FrameView.show takes beside a picture. */
+  get frame() {
+    return { plate: this.#head.plate, pixel_aspect: this.#head.pixel_aspect, rect: this.rect };
+  }
+
   /** The object at a plate pixel, or null. */
   at(x, y) {
     const [w, h] = this.#head.plate;

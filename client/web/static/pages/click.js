@@ -56,6 +56,7 @@ class ClickPage {
   #drag = null;
   #pointer = null;
   #asking = 0;
+  #unseen = ""; // why the plate's picture is not there
 
   constructor(main, keys) {
     const viewer = el("div.viewer");
@@ -315,13 +316,16 @@ class ClickPage {
     this.#sessions = new Sessions(shot);
     this.#source = new FrameSource(shot.plate, shot.options);
     this.#source.onPicture = ({ bitmap, frame }) => {
+      this.#unseen = "";
       this.view.say(null);
       this.view.show(bitmap, frame);
       this.#tellPlace();
     };
     this.#source.onError = (number, error) => {
+      this.#unseen = error.message;
       this.view.clear();
-      this.view.say(error.message, { title: `Frame ${number} cannot be shown`, kind: "" });
+      this.view.say(error.message, { title: `Frame ${number} cannot be shown` });
+      if (this.#mode === "result") this.#loadMatte(number);
     };
     this.view.clear();
     this.view.say("Loading the frame …");
@@ -633,19 +637,7 @@ class ClickPage {
     const kept = (read(SHOTS) ?? []).find((s) => s.job === id || s.job === job.source_job);
     this.#objects = kept?.objects ?? [];
     this.#selected = this.#objects[0]?.id ?? null;
-    let shot = kept?.shot;
-    if (!shot && job.plate.includes("/")) {
-      const folder = job.plate.replace(/\/[^/]*$/, "");
-      const found = await api.get("/api/folder", { path: folder }).catch(() => null);
-      const entry = found?.plates.find((p) => p.path === job.plate);
-      const [first, last] = job.range ?? [entry?.first ?? 1, entry?.last ?? 1];
-      shot = { plate: { path: job.plate }, name: job.plate.split("/").pop(), first, last, options: {} };
-    }
-    if (!shot) {
-      this.#refresh();
-      this.view.say("The plate was sent from a browser and is not on storage. Choose it again to see it below the mattes.", { title: job.plate });
-      return;
-    }
+    const shot = kept?.shot ?? (await shotOf(job));
     this.#shot = shot;
     this.#enterJob(job);
     this.#openShot(shot);
@@ -686,7 +678,7 @@ class ClickPage {
         this.#results.add(event.frame);
         if (event.frame === this.scrubber.frame && this.#mode === "result") this.#loadMatte(event.frame);
       }
-      if (event.kind === "warning") notify(event.text);
+      if (event.kind === "warning" && job.state === "running") notify(event.text);
     }
     this.#showProgress();
     this.#refresh();
@@ -720,7 +712,7 @@ class ClickPage {
         el("progress", { max: stage?.total || 1, value: stage?.done ?? 0 }),
         el("div.row", {}, stop, link),
       ],
-      done: () => [el("p", {}, job.note || `Done: ${job.frames_done} frames. `), el("div.row", {}, link)],
+      done: () => [el("p", {}, job.note || `Done: ${job.frames_done} ${job.frames_done === 1 ? "frame" : "frames"}.`), el("div.row", {}, link)],
       failed: () => [el("p.problem", {}, job.error?.message ?? "Failed."), el("div.row", {}, again, link)],
       cancelled: () => [el("p", {}, "Cancelled. Finished frames are kept."), el("div.row", {}, again, link)],
     };
@@ -745,12 +737,21 @@ class ClickPage {
     }
     try {
       const found = await mattes.load(frame);
-      if (frame === this.scrubber.frame) this.#matte = found;
+      if (frame === this.scrubber.frame) {
+        this.#matte = found;
+        if (this.#unseen) this.#showOnBlack(found);
+      }
     } catch (error) {
       if (frame === this.scrubber.frame) this.#matte = null;
       if (error.kind !== "NotFoundError") notify(error.message, "error");
     }
     return this.#refresh();
+  }
+
+  /** Mattes whose plate cannot be seen: it was sent from a browser, or is gone. */
+  #showOnBlack(matte) {
+    this.view.show(el("canvas", { width: 1, height: 1 }), matte.frame);
+    this.view.say(`Without the plate: ${this.#unseen}`, { kind: "busy" });
   }
 
   #pick(name) {
@@ -912,6 +913,20 @@ class Sessions {
     this.#open.delete(frame);
     session.then((s) => api.remove(`/api/sessions/${s.session}`)).catch(() => {});
   }
+}
+
+/** The shot of a job that was not submitted from this page. */
+async function shotOf(job) {
+  const stored = job.plate.includes("/");
+  const found = stored ? await api.get("/api/folder", { path: job.plate.replace(/\/[^/]*$/, "") || "/" }).catch(() => null) : null;
+  const entry = found?.plates.find((p) => p.path === job.plate);
+  let range = job.range ?? (entry?.count ? [entry.first, entry.last] : null);
+  if (!range) {
+    const { frames } = await api.get(`/api/jobs/${encodeURIComponent(job.id)}/results`);
+    range = frames.length ? [frames[0], frames.at(-1)] : [1, 1];
+  }
+  const plate = stored ? { path: job.plate } : { upload: "of an earlier visit" };
+  return { plate, name: job.plate.split("/").pop(), first: range[0], last: range[1], options: {} };
 }
 
 const maskKey = (frame, { points, box }) => JSON.stringify([Number(frame), points, box]);
