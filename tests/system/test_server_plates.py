@@ -215,6 +215,21 @@ def test_cryptomatte_and_masks_are_made_when_asked_for(server, client, tmp_path)
     assert np.abs(pixels[..., -1] - matte).max() < 1e-3
 
 
+def test_a_worker_killed_while_it_makes_outputs_changes_no_byte(client, tmp_path):
+    plate = write_flat_plate(tmp_path / "plate", frames=3)
+    wanted = [wire.OUTPUT_CRYPTOMATTE, wire.OUTPUT_MASKS]
+    undisturbed = client.wait(client.submit(request(plate, outputs=wanted)).id)
+    accident = {"ACCIDENT": "kill:outputs:2"}
+    with (
+        RunningServer(tmp_path / "state", environment=accident) as other,
+        other.client() as killed,
+    ):
+        job = killed.wait(killed.submit(request(plate, outputs=wanted)).id)
+        assert job.attempt == 2
+        ours = fetch(killed, job.id, tmp_path / "a")
+    assert ours == fetch(client, undisturbed.id, tmp_path / "b")
+
+
 CONFIG = """\
 ocio_profile_version: 2
 roles: {default: lin, scene_linear: lin}

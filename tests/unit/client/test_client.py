@@ -1,5 +1,6 @@
 """The client without a server: where it looks, what it says, and what it makes of files."""
 
+import argparse
 import inspect
 import json
 import subprocess
@@ -8,9 +9,11 @@ import sys
 import pytest
 
 from client import errors as client_errors
+from client.commands.server import plate_to_upload
 from client.connection import find_server, pauses
-from client.errors import InputError, PlateError, PromptError, error_of_kind
-from client.shots import find_pictures, parse_range, read_prompts
+from client.errors import InputError, PlateError, PromptError, SettingsError, error_of_kind
+from client.shots import find_pictures, parse_outputs, parse_range, read_prompts
+from protos import segmatte_pb2 as wire
 from server import errors as server_errors
 from server.jobs import errors as job_errors
 from server.prompts import load_prompts
@@ -70,6 +73,24 @@ def test_a_token_file_that_others_can_read_is_refused(tmp_path):
     path.chmod(0o644)
     with pytest.raises(InputError, match="can be read by others"):
         find_server(token_file=path)
+
+
+def test_without_the_servers_packages_the_plates_own_files_are_sent(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("client.shots._PICTURE_PACKAGES", ("no_such_package",))
+    file = tmp_path / "plate.1001.png"
+    file.write_bytes(b"picture")
+    options = wire.PlateOptions(colorspace="ACEScg")
+    arguments = argparse.Namespace(plate=str(tmp_path / "plate.####.png"), upload_files=False)
+    source, contents = plate_to_upload(arguments, tmp_path, frames="1001", options=options)
+    assert (source.upload.kind, list(contents.values())) == (wire.UploadedPlate.PLATE, [file])
+    assert options.colorspace == "ACEScg"
+    assert "needs segmatte[server] on this machine" in capsys.readouterr().err
+
+
+def test_outputs_are_known_by_name():
+    assert parse_outputs("cryptomatte, masks") == [wire.OUTPUT_CRYPTOMATTE, wire.OUTPUT_MASKS]
+    with pytest.raises(SettingsError, match="Outputs are objectid, cryptomatte, masks, not 'x'"):
+        parse_outputs("x")
 
 
 def test_pauses_grow_are_jittered_and_end():
