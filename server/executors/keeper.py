@@ -44,8 +44,13 @@ _LOOK_SECONDS = 1.0
 """Other processes write to the store, too: look at it this often."""
 _PAUSE_SECONDS = 0.01
 """Between two looks, however much is going on."""
+_REPORT_SECONDS = 0.25
+"""Progress of a stage is written down this often, its beginning and end always: each time is a
+synced transaction. Finished mattes are written down one by one."""
 _IDLE_SECONDS = 0.25
 """A worker without work for this long is shown as idle."""
+_OURS = ("poke", "share", "silence")
+"""Messages that no worker has said."""
 _DELIVERING = ("track backward", "deliver")
 """Stages whose reports mean that a frame's matte is finished."""
 
@@ -195,9 +200,10 @@ class JobExecutor(ABC):
 
     def _hear(self, job_id: str) -> None:
         keeper = self._running.get(job_id)
-        if keeper is not None and threading.current_thread() is not keeper.thread:
+        if keeper is None:
+            self._changed.set()
+        elif threading.current_thread() is not keeper.thread:
             keeper.poke()
-        self._changed.set()
 
     def _hand_out(self) -> None:
         while not self._stopping.is_set():
@@ -296,6 +302,9 @@ class _Keeper:
         """Something changed: perhaps our job was cancelled."""
         self._messages.put({"say": "poke"})
 
+    def _look_at_share(self) -> None:
+        self._messages.put({"say": "share"})
+
     def leave(self) -> None:
         """The shot we helped with needs us no more."""
         if (process := self._process) is not None:
@@ -379,7 +388,7 @@ class _Keeper:
             total=plan["total"],
             batch=plan["batch"],
             devices=1 + spare,
-            changed=self.poke,
+            changed=self._look_at_share,
         )
         with self._executor.offered(share):
             while not run.is_over:
@@ -388,8 +397,6 @@ class _Keeper:
                     break
                 if chunk is None:
                     self._follow(process, _Waiting(run, share))
-                elif not share.is_helped and not self._executor.spare():
-                    break
                 else:
                     told = self._shared_order("chunk", order, "", frames=chunk.frames)
                     self._tell(process, told, run)
@@ -447,10 +454,10 @@ class _Keeper:
                 raise _WorkerLostError(
                     message["reason"] + (f" Last words: {words}" if words else "")
                 )
-            if say not in ("poke", "silence"):
+            if say not in _OURS:
                 heard = now
-            if say not in ("poke", "silence", "beat"):
-                moved = now
+                if say != "beat":
+                    moved = now
             if now - heard > self._store.lease_seconds:
                 self._end_process(kill=True)
                 raise _WorkerLostError("The worker process fell silent.")
@@ -499,8 +506,9 @@ class _Keeper:
     def _show(self, state: str, job: str = "") -> None:
         shown = (state, job, self._process.pid if self._process else 0)
         if shown != self._shown:
-            self._shown = shown
-            self._store.set_worker(WorkerRow(self.name, self.device, *shown))
+            with contextlib.suppress(ResourceError):  # for people; work does not depend on it
+                self._store.set_worker(WorkerRow(self.name, self.device, *shown))
+                self._shown = shown
 
 
 class _Run:
@@ -515,6 +523,8 @@ class _Run:
         self._published = {file.name for file in store.files(lease.job.id)}
         self._renewed = time.monotonic()
         self._shared_all = False
+        self._frames = 0
+        self._reported = ("", 0.0)
         self.may_hang = True
         self.given_back = False
         """The worker is stopping: the job goes back to the queue instead of being cancelled."""
@@ -586,7 +596,7 @@ class _Run:
                 )
             self.is_over = True
             return True, False
-        elif say == "poke" and self.share is not None:
+        elif say == "share" and self.share is not None:
             cancel = self._report_share(self.share)
         elif say == "poke" or (say == "beat" and self._is_lease_used):
             cancel = self._store.renew(self._lease)
@@ -608,9 +618,19 @@ class _Run:
         while share.remarks:
             self._store.tell(self._lease, "log", share.remarks.pop(0))
         stage, done = share.progress()
-        if stage == "segment":  # every key frame has its boxes
-            self._store.report(self._lease, stage="detect", done=share.total, total=share.total)
-        return self._store.report(self._lease, stage=stage, done=done, total=share.total)
+        if stage == "segment" and self._reported[0] != "segment":  # every key frame has its boxes
+            self._report("detect", share.total, share.total)
+        return self._report(stage, done, share.total)
+
+    def _report(self, stage: str, done: int, total: int, **more: str) -> bool:
+        """Write down progress, but not all too often; whether the job should stop."""
+        now = time.monotonic()
+        is_between = stage == self._reported[0] and done < total
+        if is_between and now - self._reported[1] < _REPORT_SECONDS:
+            return False  # a request to stop comes as a poke, too
+        self._reported = (stage, now)
+        self._renewed = now
+        return self._store.report(self._lease, stage=stage, done=done, total=total, **more)
 
     def stopped(self) -> None:
         """It stopped because it was asked to."""
@@ -630,17 +650,13 @@ class _Run:
         stage, total = message["stage"], message["total"]
         if stage == "detect" and self._shared_all:
             return self._store.renew(self._lease)  # told already
-        if stage.startswith("track"):
+        if stage.startswith("track") and total > self._frames:
+            self._frames = total
             self._store.note_frames(self._lease, total)
         if message["frame"] is not None and stage in _DELIVERING:
             self._publish_frame(message["frame"])
-        return self._store.report(
-            self._lease,
-            stage=stage,
-            done=message["done"],
-            total=total,
-            unit=message["unit"],
-            message=message["message"],
+        return self._report(
+            stage, message["done"], total, unit=message["unit"], message=message["message"]
         )
 
     def _publish_frame(self, frame: int) -> None:
