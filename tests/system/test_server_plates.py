@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from client.bridge.remote import RemoteService
+from client.errors import InputError, PlateError
 from client.shots import picture_source
 from objectid import read_frame
 from protos import segmatte_pb2 as wire
@@ -97,8 +98,20 @@ def test_pictures_of_another_shape_than_the_plate_are_refused(client, anamorphic
     client.upload(contents)
     source.upload.format.pixel_aspect = 1.0
     job = client.submit(request(anamorphic, plate=source))
-    with pytest.raises(Exception, match=r"Expected model images of 320 x 180 .* found 640 x 180"):
+    with pytest.raises(PlateError, match=r"Expected model images of 320 x 180 .* found 640 x 180"):
         client.wait(job.id)
+
+
+def test_a_small_picture_cannot_ask_for_mattes_larger_than_the_limit(client, anamorphic, tmp_path):
+    source, contents = picture_source(str(anamorphic), tmp_path, colorspace="Raw", frames="1001")
+    client.upload(contents)
+    for window in (source.upload.format.display_window, source.upload.window):
+        window.x1, window.y1 = 1000 * DISPLAY[0], 1000 * DISPLAY[1]
+    asked = wire.PreviewFrameRequest(
+        plate=source, frame=1001, prompts=wire.Prompts(text="person"), boxes_only=True
+    )
+    with pytest.raises(InputError, match="57600000000 pixels, this server takes"):
+        client.preview(asked)
 
 
 def test_what_nuke_rendered_comes_back_in_nukes_format(
