@@ -113,6 +113,9 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise ResourceError(f"{arguments.bundle} cannot be written: {error.strerror}.") from error
     print(f"{arguments.bundle}: {len(numbers)} frames, {values['Frames']}")
+    here = ["openjd", "run", str(arguments.bundle / "template.json"), "-p", json.dumps(values)]
+    print(f"submit         deadline bundle submit {shlex.quote(str(arguments.bundle))}")
+    print(f"or run here    {shlex.join([*here, '--step', 'Finish', '--run-dependencies'])}")
     return 0
 
 
