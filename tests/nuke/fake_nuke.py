@@ -634,7 +634,7 @@ class FakeNuke(types.ModuleType):
         return self.current_frame
 
     def activeViewer(self) -> Any:  # noqa: N802
-        """The window of the first Viewer, or None where there is none (guide: viewers)."""
+        """The window of the first Viewer, or None where there is none (code: seen in plug-ins)."""
         viewers = self.allNodes("Viewer")
         return types.SimpleNamespace(node=lambda: viewers[0]) if viewers else None
 
