@@ -26,15 +26,15 @@ _WITHOUT_MIXED_CGROUPS = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"'
 def engine(program, *arguments):
     """A command of buildah or podman with images of our own.
 
-    It runs in a private mount namespace, in which a machine with both generations of cgroups
+    podman runs in a private mount namespace, in which a machine with both generations of cgroups
     shows one of them: crun refuses the mixture.
     """
-    return [
-        *("unshare", "--mount", "sh", "-c", _WITHOUT_MIXED_CGROUPS, "sh", program),
-        *("--root", str(FOLDER / "images"), "--runroot", str(FOLDER / "run")),
-        *(("--cgroup-manager", "cgroupfs") if program == "podman" else ()),
-        *map(str, arguments),
-    ]
+    folders = ("--root", FOLDER / "images", "--runroot", FOLDER / "run")
+    command = [program, *folders, *arguments]
+    if program == "podman":
+        command[1:1] = ["--cgroup-manager", "cgroupfs"]
+        command[:0] = ["unshare", "--mount", "sh", "-c", _WITHOUT_MIXED_CGROUPS, "sh"]
+    return [*map(str, command)]
 
 
 def run(*command, check=True):
