@@ -29,12 +29,19 @@ def run(arguments: argparse.Namespace) -> int:
     """
     import socket
 
-    import uvicorn
-
     from client.connection import find_server
     from client.errors import InputError
-    from client.web.access import Address
-    from client.web.app import make_app
+
+    try:
+        import uvicorn
+
+        from client.web.access import Address
+        from client.web.app import make_app
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"The pages need the package {error.name!r}, which is not installed. Install it: "
+            "pip install 'segmatte[web]'"
+        ) from error
 
     if (arguments.certificate is None) != (arguments.key is None):
         raise InputError("TLS needs both --certificate and --key.")
