@@ -39,7 +39,6 @@ from server.jobs.store import Failure, Job, Lease, Store, WorkerRow
 _log = logging.getLogger("segmatte.executor")
 INTERACTIVE = "interactive"
 """Name of the worker for previews and clicks."""
-_ANSWER_SECONDS = 120.0
 _LOOK_SECONDS = 1.0
 """Other processes write to the store, too: look at it this often."""
 _PAUSE_SECONDS = 0.01
@@ -71,6 +70,8 @@ class Site:
     output_group: str = ""
     stop_seconds: float = 120.0
     interactive_idle_seconds: float = 900.0
+    answer_seconds: float = 120.0
+    """A preview or click is answered within this time, loading of models included."""
     hang_seconds: float = 1800.0
     """A worker that lives but gets nothing done for this long is ended."""
 
@@ -598,7 +599,7 @@ class _Run:
             return True, False
         elif say == "share" and self.share is not None:
             cancel = self._report_share(self.share)
-        elif say == "poke" or (say == "beat" and self._is_lease_used):
+        elif say == "poke" or (say == "beat" and (self._is_lease_used or self._is_disturbed())):
             cancel = self._store.renew(self._lease)
             self._renewed = time.monotonic()
         return False, cancel
@@ -606,6 +607,11 @@ class _Run:
     @property
     def _is_lease_used(self) -> bool:
         return time.monotonic() - self._renewed > self._store.lease_seconds / 4
+
+    def _is_disturbed(self) -> bool:
+        """Whether somebody else, perhaps another process, has changed the job; only reads."""
+        job = self._store.job(self._lease.job.id)
+        return job.cancel_requested or (job.state, job.attempt) != ("running", self._lease.attempt)
 
     def share_is_over(self) -> None:
         """The rest of the shot is this worker's alone."""
@@ -780,9 +786,9 @@ class _Interactive:
             self._waiting[number] = answers
             self._process.send({**order, "id": number})
         try:
-            message = answers.get(timeout=_ANSWER_SECONDS)
+            message = answers.get(timeout=self._site.answer_seconds)
         except queue.Empty:
-            if time.monotonic() - self._answered > _ANSWER_SECONDS:
+            if time.monotonic() - self._answered > self._site.answer_seconds:
                 self._kill_hung()
             raise BusyError(
                 "The server did not answer in time. It may be loading models: try again."
@@ -809,9 +815,10 @@ class _Interactive:
     def _kill_hung(self) -> None:
         """Nothing was answered for so long that it must hang in one call."""
         with self._guard:
-            if self._process is not None:
-                _log.warning("the interactive worker hung and is started anew")
-                self._process.kill()
+            process = self._process
+        if process is not None:
+            _log.warning("the interactive worker hung and is started anew")
+            process.kill()
 
     def _hear(self, message: Message, generation: int) -> None:
         if message["say"] == "exit":
