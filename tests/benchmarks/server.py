@@ -32,9 +32,7 @@ from tests.system.serving import RunningServer, request
 CHUNK = 1 << 20
 
 
-def bare_stream(megabytes, *, repeats):
-    """Seconds of a bare upload and download of the same chunks, server in another process."""
-    code = """
+_BARE_SERVER = """
 import sys, grpc
 from concurrent import futures
 def up(requests, context):
@@ -51,54 +49,92 @@ server.add_generic_rpc_handlers((handlers,))
 print(server.add_insecure_port("127.0.0.1:0"), flush=True)
 server.start(); sys.stdin.read()
 """
+
+
+@contextlib.contextmanager
+def bare_stream():
+    """Upload and download of bare chunks, server in another process; yields its pid, too."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _BARE_SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     data = bytes(CHUNK)
-    up, down = [], []
     try:
         with grpc.insecure_channel(f"127.0.0.1:{process.stdout.readline().strip()}") as channel:
             upload, download = channel.stream_unary("/b/up"), channel.unary_stream("/b/down")
-            for _ in range(repeats + 1):
-                begun = time.perf_counter()
+
+            def up(megabytes):
                 upload(data for _ in range(megabytes))
-                up.append(time.perf_counter() - begun)
-                begun = time.perf_counter()
+
+            def down(megabytes):
                 for _ in download(str(megabytes).encode()):
                     pass
-                down.append(time.perf_counter() - begun)
+
+            yield process.pid, up, down
     finally:
         process.communicate("")
-    return up[1:], down[1:]  # the first is the warm-up
+
+
+class Measured:
+    """Seconds, and CPU seconds of client and server together, of repeated work."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.seconds = []
+        self.cpu_seconds = []
+
+    def run(self, work):
+        cpu, begun = self._cpu(), time.perf_counter()
+        work()
+        self.seconds.append(time.perf_counter() - begun)
+        self.cpu_seconds.append(self._cpu() - cpu)
+
+    def without_warm_up(self):
+        del self.seconds[0], self.cpu_seconds[0]
+        return self
+
+    def _cpu(self):
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks = int(fields[11]) + int(fields[12])
+        return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def transfers(server, folder, megabytes, *, repeats):
-    """Seconds of our upload (hashed, synced, checked) and download, and a second submit's bytes."""
-    up, down = [], []
-    with server.client() as client:
-        job_id = ""
+    """Ours (hashed, synced, checked) and bare in turns, so that other work hits both alike.
+
+    Returns:
+        Bare and our upload, bare and our download, and what a second submit moved and took.
+    """
+    with server.client() as client, bare_stream() as (bare_pid, bare_up, bare_down):
+        pid = server.process.pid
+        up, down = (Measured(bare_pid), Measured(pid)), (Measured(bare_pid), Measured(pid))
+        plate = write_flat_plate(folder / "plate", frames=2)
+        job_id = client.wait(client.submit(request(plate)).id).id
+        asked = wire.DownloadResultRequest(job_id=job_id, name=_plant(server, job_id, megabytes))
+
+        def our_down():
+            for _ in client.connection.stream(client._stub.DownloadResult, asked):
+                pass
+
         for number in range(repeats + 1):
             data = b"\x76\x2f\x31\x01" + os.urandom(megabytes * CHUNK - 4)
             path = folder / f"{number}.exr"
             path.write_bytes(data)
+            os.sync()
             contents = {hashlib.sha256(data).digest(): path}
-            begun = time.perf_counter()
-            client.upload(contents)
-            up.append(time.perf_counter() - begun)
+            up[0].run(lambda: bare_up(megabytes))
+            up[1].run(lambda contents=contents: client.upload(contents))
             begun = time.perf_counter()
             again = client.upload(contents)
             second = time.perf_counter() - begun
-        plate = write_flat_plate(folder / "plate", frames=2)
-        job_id = client.wait(client.submit(request(plate)).id).id
-        big = _plant(server, job_id, megabytes)
-        stub = client._stub
-        asked = wire.DownloadResultRequest(job_id=job_id, name=big)
-        for _ in range(repeats + 1):
-            begun = time.perf_counter()
-            for _ in client.connection.stream(stub.DownloadResult, asked):
-                pass
-            down.append(time.perf_counter() - begun)
-    return up[1:], down[1:], again, second
+            down[0].run(lambda: bare_down(megabytes))
+            down[1].run(our_down)
+            path.unlink()
+    for measured in (*up, *down):
+        measured.without_warm_up()
+    return up, down, again, second
 
 
 def _plant(server, job_id, megabytes):
@@ -181,6 +217,22 @@ def queue_memory(server, jobs):
     return before, after, listed, seconds
 
 
+def compared(name, pair, megabytes):
+    """Bare and ours; the share is bare divided by ours, turn by turn."""
+    bare, ours = pair
+    shares = [b / o for b, o in zip(bare.seconds, ours.seconds, strict=True)]
+
+    def cpu(measured):
+        return round(1000 * statistics.median(measured.cpu_seconds) / megabytes, 2)
+
+    return {
+        f"bare_{name}_seconds": spread(bare.seconds),
+        f"{name}_seconds": spread(ours.seconds),
+        f"{name}_share_of_bare": spread(shares),
+        f"{name}_cpu_milliseconds_per_megabyte": {"bare": cpu(bare), "ours": cpu(ours)},
+    }
+
+
 def spread(seconds):
     """Median and range."""
     return {
@@ -195,7 +247,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--megabytes", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--watchers", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=1000)
     arguments = parser.parse_args()
@@ -205,7 +257,6 @@ def main():
         plate = write_flat_plate(folder / "slow", frames=40)
         environment = {"STEP_SECONDS": "0.25"}
         with RunningServer(folder / "state", settings=settings, environment=environment) as server:
-            bare_up, bare_down = bare_stream(arguments.megabytes, repeats=arguments.repeats)
             up, down, again, second = transfers(
                 server, folder, arguments.megabytes, repeats=arguments.repeats
             )
@@ -224,12 +275,8 @@ def main():
             "commit": commit,
         },
         "megabytes": arguments.megabytes,
-        "bare_upload_seconds": spread(bare_up),
-        "upload_seconds": spread(up),
-        "upload_share_of_bare": round(statistics.median(bare_up) / statistics.median(up), 3),
-        "bare_download_seconds": spread(bare_down),
-        "download_seconds": spread(down),
-        "download_share_of_bare": round(statistics.median(bare_down) / statistics.median(down), 3),
+        **compared("upload", up, arguments.megabytes),
+        **compared("download", down, arguments.megabytes),
         "second_submit_bytes": again,
         "second_submit_seconds": round(second, 4),
         "get_job_alone_seconds": spread(alone),
