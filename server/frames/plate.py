@@ -314,7 +314,7 @@ def open_plate(
         )
         colour: ColourPipeline | DisplayReferred
         if settings.stands_for is not None:
-            _check_model_images(picture, settings, name=source.name, path=shown)
+            _check_model_images(picture, settings.stands_for, settings, path=shown)
             colour = DisplayReferred()
         else:
             colour = _colour(source, settings, picture=picture, window=window, path=path)
@@ -430,12 +430,9 @@ def _shape_in_words(picture: Picture) -> str:
 
 
 def _check_model_images(
-    picture: Picture, settings: PlateSettings, *, name: str, path: Path
+    picture: Picture, original: Original, settings: PlateSettings, *, path: Path
 ) -> None:
     """Refuse pictures that cannot be model images of the plate they are said to stand for."""
-    original = settings.stands_for
-    if original is None:
-        return
     found = picture.format.display_window
     height, width = _model_size(
         original.window,
@@ -447,13 +444,13 @@ def _check_model_images(
         raise PlateError(
             f"Expected model images of {width} x {height} pixels for a window of {shown.width} x "
             f"{shown.height} with pixel aspect {original.format.pixel_aspect:g}, found "
-            f"{found.width} x {found.height} in {name}. Render them with square pixels, never "
+            f"{found.width} x {found.height} in {path.name}. Render them with square pixels, never "
             "larger than the plate.",
             path=path,
         )
     if settings.exposure or settings.colorspace or settings.display or settings.view:
         raise PlateError(
-            f"{name} is made of model images, whose colour is settled: leave out colour space, "
+            f"{path.name} is made of model images, whose colour is settled: leave out colour space, "
             "display, view and exposure, or apply them when the pictures are made.",
             path=path,
         )
