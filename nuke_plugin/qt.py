@@ -23,6 +23,8 @@ def show_text(label: QtWidgets.QLabel, text: str) -> None:
     """A line that takes no room while it has nothing to say."""
     label.setText(text)
     label.setVisible(bool(text))
+    # Forms give a wrapped text one line, unless told otherwise.
+    label.setMinimumHeight(label.heightForWidth(label.width()))
 
 
 def tip(widget: QtWidgets.QWidget, text: str) -> None:

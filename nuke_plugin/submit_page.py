@@ -429,16 +429,16 @@ class SubmitPage(QtWidgets.QWidget):
         if shot is None or self._plate is None:
             return
         number = self._plate.file_frame(frame)
-        self.preview_text.setText(f"asking for frame {frame}")
+        show_text(self.preview_text, f"asking for frame {frame}")
 
         def shown(answer: Answer) -> None:
             _remove(folder)
             self.preview_view.show_answer(answer)
-            self.preview_text.setText(self.preview_view.summary())
+            show_text(self.preview_text, self.preview_view.summary())
 
         def failed(failure: Failure) -> None:
             _remove(folder)
-            self.preview_text.setText("")
+            show_text(self.preview_text, "")
             self._panel.say(failure.message, is_problem=True)
 
         self._panel.call("preview", {"shot": shot, "frame": number}, shown, failed)

@@ -27,7 +27,7 @@ from tests.nuke.test_panel import picture
 
 ROOT = Path(__file__).parents[2]
 FIRST, FRAMES, SIZE = 1001, 8, (180, 320)
-PATIENCE_MILLISECONDS = 280_000
+PATIENCE_MILLISECONDS = 900_000
 MODELS = {"fake": ("fake", "fake"), "demo": ("demo-groundingdino", "demo-sam2")}
 
 
@@ -102,7 +102,7 @@ def opened(nuke, qtbot, server, plate, tmp_path):
     made.shut_down()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2000)
 def test_a_plate_becomes_mattes_picked_by_name(opened, nuke, qtbot):
     made, _ = opened
     made.submit.use_selected.click()
@@ -115,7 +115,7 @@ def test_a_plate_becomes_mattes_picked_by_name(opened, nuke, qtbot):
     )
     assert "kept" in made.submit.preview_text.text(), made.message.text()
     place = made.submit.template.text()
-    made.submit.template.setText(Settings().output_template)
+    made.submit.template.setText("/shows/street/segmatte/{plate}/v{version:03d}")
     picture(made, "panel-submit")
     made.submit.template.setText(place)
     made.say("")

@@ -182,6 +182,8 @@ def test_roto_layers_are_listed_with_keyframes_to_tick(panel, read, qtbot, nuke)
     assert "Brush1" in panel.submit.notices.text()
     row.child(3).setCheckState(0, panels.QtCore.Qt.CheckState.Unchecked)
     assert len(panel.submit._items[0].chosen) == 11
+    panel.submit.template.setText("/shows/street/segmatte/{plate}/v{version:03d}")
+    row.setExpanded(True)
     picture(panel, "panel-roto")
 
 
