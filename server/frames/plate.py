@@ -450,8 +450,8 @@ def _check_model_images(
         )
     if settings.exposure or settings.colorspace or settings.display or settings.view:
         raise PlateError(
-            f"{path.name} is made of model images, whose colour is settled: leave out colour space, "
-            "display, view and exposure, or apply them when the pictures are made.",
+            f"{path.name} is made of model images, whose colour is settled: leave out colour "
+            "space, display, view and exposure, or apply them when the pictures are made.",
             path=path,
         )
 

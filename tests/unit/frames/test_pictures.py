@@ -66,5 +66,5 @@ def test_settings_come_back_from_json(plate):
 def test_model_images_with_a_colour_setting_are_refused(plate, tmp_path):
     made = write_model_images(str(plate), tmp_path, frame_range=None, settings=PlateSettings())
     settings = PlateSettings(stands_for=Original(made.format, made.window), exposure=1.0)
-    with pytest.raises(PlateError, match="whose colour is settled: leave out colour space"):
+    with pytest.raises(PlateError, match="whose colour is settled: leave out colour space,"):
         open_plate(tmp_path / "####.png", settings=settings)
