@@ -17,6 +17,8 @@ from tests.system.serving import RunningServer, fetch, request, until
 
 FRAMES = 24
 KEY_FRAME_SECONDS = 0.05
+HANG_SECONDS = 15
+"""More than a new worker on a busy machine needs for its imports."""
 
 
 @pytest.fixture(scope="module")
@@ -165,18 +167,18 @@ def test_a_worker_that_lives_but_hangs_in_one_call_is_ended(
 ):
     accident = Accident("hang", who, stage, seconds=KEY_FRAME_SECONDS)
     with (
-        make_server(accident, settings="hang_seconds = 4") as server,
+        make_server(accident, settings=f"hang_seconds = {HANG_SECONDS}") as server,
         server.client() as client,
     ):
         job = client.wait(client.submit(shot(plate)).id)
         assert job.attempt == attempts
-        assert "hung: nothing was finished in 4 s" in events(client, job.id)
+        assert f"hung: nothing was finished in {HANG_SECONDS} s" in events(client, job.id)
         assert fetch(client, job.id, tmp_path / "out") == undisturbed
 
 
 def test_a_shot_on_which_workers_always_hang_fails_with_the_reason(make_server, plate):
     accident = Accident("hang", "alone", "track forward", often=True)
-    settings = "hang_seconds = 4\nmax_crashes = 2"
+    settings = f"hang_seconds = {HANG_SECONDS}\nmax_crashes = 2"
     with make_server(accident, settings=settings) as server, server.client() as client:
         job = client.submit(shot(plate))
         with pytest.raises(ResourceError, match=r"lost 2 times .* hung: nothing was finished"):
