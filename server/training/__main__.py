@@ -1,4 +1,4 @@
-"""``python -m server.training plates|sam2|presence|groundingdino|curve|evaluate|publish``."""
+"""``python -m server.training plates|sam2|groundingdino|curve|evaluate|publish``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for add in (
         _add_plates,
         _add_sam2,
-        _add_presence,
         _add_groundingdino,
         _add_curve,
         _add_evaluate,
@@ -136,34 +135,6 @@ def _sam2(options: argparse.Namespace) -> None:
             world=options.world,
         )
     )
-
-
-def _add_presence(commands: Commands) -> None:
-    parser = commands.add_parser("presence", help="last stage: when is a tracked object gone")
-    parser.add_argument("weights", type=Path, help="trained safetensors")
-    parser.add_argument("target", type=Path, help="gets the weights with the new head")
-    parser.add_argument("--pool", type=Path, required=True, help="see `plates --pool`")
-    parser.add_argument("--clips", type=int, default=120)
-    parser.add_argument("--keep", type=float, default=0.97, help="share of frames to keep, 0..1")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.set_defaults(command=_presence)
-
-
-def _presence(options: argparse.Namespace) -> None:
-    _one_thread()
-    from dataclasses import asdict
-
-    from server.training.presence import teach_presence
-
-    found = teach_presence(
-        options.weights,
-        options.target,
-        options.pool,
-        clips=options.clips,
-        keep=options.keep,
-        seed=options.seed,
-    )
-    print(json.dumps(asdict(found)))
 
 
 def _add_groundingdino(commands: Commands) -> None:

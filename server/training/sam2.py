@@ -217,12 +217,12 @@ def _clip(
     times = [start + pace * index for index in range(frames)]
     if rng.random() < 0.5:
         times.reverse()
-    away = absences(scene, frames, rng, share=0.25)
-    drawn = [draw_without(scene, time, index, away) for index, time in enumerate(times)]
+    away = _absences(scene, frames, rng, share=0.25)
+    drawn = [_draw_without(scene, time, index, away) for index, time in enumerate(times)]
     return np.stack([frame.pixels for frame in drawn]), np.stack([f.labels() for f in drawn])
 
 
-def absences(
+def _absences(
     scene: Scene, frames: int, rng: np.random.Generator, *, share: float
 ) -> dict[int, range]:
     """When objects of a clip are not there, by id: some vanish after the first frame.
@@ -241,7 +241,7 @@ def absences(
     return away
 
 
-def draw_without(scene: Scene, time: float, index: int, away: Mapping[int, range]) -> DrawnFrame:
+def _draw_without(scene: Scene, time: float, index: int, away: Mapping[int, range]) -> DrawnFrame:
     """The picture of a time, without the objects away at that index of the clip."""
     there = tuple(role for role in scene.roles if index not in away.get(role.id, range(0)))
     return replace(scene, roles=there).draw(time)
