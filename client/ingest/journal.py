@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from client.errors import BusyError, ResourceError, ResultError
+from client.errors import CancelledError, ResourceError, ResultError
 from client.ingest.folders import SeenPlate
 
 State = Literal["new", "submitted", "placing", "done", "failed", "replaced", "passed by"]
@@ -48,7 +49,8 @@ CREATE TABLE IF NOT EXISTS waiting (
     since REAL NOT NULL
 );
 """
-_TURN_SECONDS = 3600
+_LISTEN_SECONDS = 0.5
+"""SQLite waits deaf to signals, so it waits in short pieces."""
 _LONGEST_PAUSE_SECONDS = 3600.0
 
 
@@ -120,21 +122,28 @@ class Journal:
         self._db.close()
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, stopping: threading.Event) -> Iterator[None]:
         """Be the only one at work: a hook waits until the watcher, or another hook, is done.
 
+        Args:
+            stopping: ends the waiting when set.
+
         Raises:
-            BusyError: another one held on for an hour.
+            CancelledError: it was ended.
+            ResourceError: the lock cannot be made.
         """
         # A lock of SQLite's is let go by the system when its process dies, on every system.
-        lock = self.path.with_name(self.path.name + ".turn")
-        with closing(sqlite3.connect(lock, timeout=_TURN_SECONDS, isolation_level=None)) as db:
-            try:
-                db.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError as error:
-                raise BusyError(
-                    f"Another ingest has held {lock} for an hour. Stop it, then repeat."
-                ) from error
+        path = self.path.with_name(self.path.name + ".turn")
+        with closing(sqlite3.connect(path, timeout=_LISTEN_SECONDS, isolation_level=None)) as lock:
+            while not stopping.is_set():
+                try:
+                    lock.execute("BEGIN EXCLUSIVE")
+                    break
+                except sqlite3.OperationalError as error:
+                    if "locked" not in str(error):
+                        raise ResourceError(f"{path} cannot be used: {error}.") from error
+            else:
+                raise CancelledError("Stopped while another ingest was at work.")
             yield
 
     def latest(self, plate: str) -> Version | None:

@@ -129,7 +129,7 @@ class Watcher:
             ClientError: the folder cannot be read, or the journal is damaged; no plate's own
                 trouble is raised.
         """
-        with self._journal.turn():
+        with contextlib.suppress(CancelledError), self._journal.turn(self._stopping):
             self._take_stock(pass_by=pass_by)
             if not pass_by:
                 self._serve()
@@ -181,7 +181,7 @@ class Watcher:
             try:
                 self._advance(version)
             except CancelledError:
-                return
+                raise
             except (BusyError, AuthenticationError) as error:
                 if not self.server_away:
                     self._say(f"server     is away: {error}")

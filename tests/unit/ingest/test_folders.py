@@ -1,11 +1,12 @@
 """What a look at a folder finds, and what the journal keeps, without any server."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from client.errors import InputError, ResultError
+from client.errors import CancelledError, InputError, ResultError
 from client.ingest import Asked, Journal, find_plates
 
 
@@ -122,3 +123,19 @@ def test_a_damaged_journal_says_how_to_begin_anew(tmp_path):
     (tmp_path / "j.sqlite").write_text("no database at all, by no means" * 9)
     with pytest.raises(ResultError, match="--pass-by"):
         Journal(tmp_path / "j.sqlite")
+
+
+def test_who_waits_for_a_turn_can_be_stopped(tmp_path):
+    stopping, entered = threading.Event(), []
+    with Journal(tmp_path / "j.sqlite") as first, first.turn(threading.Event()):
+        threading.Timer(0.2, stopping.set).start()
+        with (
+            Journal(tmp_path / "j.sqlite") as second,
+            pytest.raises(CancelledError),
+            second.turn(stopping),
+        ):
+            entered.append("second")
+    assert entered == []
+    with Journal(tmp_path / "j.sqlite") as third, third.turn(threading.Event()):
+        entered.append("third")
+    assert entered == ["third"]
