@@ -106,7 +106,7 @@ def build(*arguments, torch="mounted", check=True):
     """Build the project's Dockerfile on the Debian base, with this machine's way to packages."""
     return run(
         *engine("buildah", "bud", "--isolation=chroot", "--pull-never", "--layers"),
-        *("--format", "docker", "--file", "containers/Dockerfile"),
+        *("--force-rm", "--format", "docker", "--file", "containers/Dockerfile"),
         *("--ignorefile", "containers/Dockerfile.dockerignore"),
         *("--build-arg", f"BASE={BASE}", "--build-arg", f"TORCH={torch}"),
         *(part for secret in _secrets() for part in ("--secret", secret)),
