@@ -169,7 +169,7 @@ def test_when_two_prompts_and_four_frames_are_on_then_eight_pictures_answer(benc
     bench.keyboard.press("m")
     bench.keyboard.press("c")
     ask(bench, "car", "B")
-    bench.keyboard.press("f")
+    bench.keyboard.press("4")
     settled(bench, 8)
     spread = [FIRST_FRAME + round(i * 7 / 3) for i in range(4)]
     for prompt in (0, 1):

@@ -4,9 +4,9 @@
 // what is submitted is what was seen.
 
 import * as api from "../api.js";
-import { attempt, dialog, el, fill, notify, slider } from "../dom.js";
+import { dialog, el, fill, notify, slider } from "../dom.js";
 import { FrameSource, FrameView, tinted } from "../frame_view.js";
-import { pickPlate } from "../plate_picker.js";
+import { pickPlate, sendPictures, takeDrops } from "../plate_picker.js";
 import { Scrubber } from "../scrubber.js";
 
 export const title = "Prompt bench";
@@ -56,8 +56,7 @@ class Bench {
     this.#scrubber = new Scrubber(scrubber);
     this.#scrubber.onFrame = (frame) => this.#go(frame);
     this.#keys(keys);
-    viewer.ondragover = (event) => event.preventDefault();
-    viewer.ondrop = (event) => this.#dropped(event);
+    takeDrops(viewer, (files) => this.#dropped(files));
     if (this.#state.plate) this.#open(this.#state.plate, this.#state.frame);
     else this.#layOut();
   }
@@ -97,13 +96,11 @@ class Bench {
     if (found) this.#open(found, null);
   }
 
-  async #dropped(event) {
-    event.preventDefault();
-    const files = [...event.dataTransfer.files];
-    if (!files.length) return;
-    notify(`Sending ${files.length} files …`);
-    const found = await attempt(() => api.upload(files));
+  async #dropped(files) {
+    const before = this.#parts.span.textContent;
+    const found = await sendPictures(files, (text) => (this.#parts.span.textContent = text));
     if (found) this.#open(found, null);
+    else this.#parts.span.textContent = before;
   }
 
   #open(plate, frame) {
@@ -120,7 +117,7 @@ class Bench {
     };
     this.#parts.plate.textContent = plate.name;
     this.#parts.plate.title = plate.plate.path ?? plate.name;
-    this.#parts.span.textContent = `${plate.first}–${plate.last}, ${plate.count} frames`;
+    this.#parts.span.textContent = `${plate.first}–${plate.last}, ${counted(plate.count, "frame")}`;
     this.#scrubber.range(plate.first, plate.last);
     this.#scrubber.go(this.#state.frame);
     this.#layOut();
@@ -187,6 +184,7 @@ class Bench {
       const cells = this.#frames().map((frame, position) => {
         const cell = new Cell({ prompt, frame, position });
         cell.view.layers = [(context, view) => this.#draw(cell, context, view)];
+        cell.view.onView = () => !four && this.#source.sharpen(this.#cells.some((other) => other.view.isCoarse));
         cell.view.onPointer = (event) => this.#pointed(cell, event);
         cell.grade(this.#state.exposure, this.#state.gamma);
         return cell;
@@ -281,7 +279,13 @@ class Bench {
       this.#parts[name].lastChild.textContent = ` ${count}`;
     }
     if (!cell?.look) {
-      fill(this.#found, el("h3", {}, "Found"), el("p.dim", {}, cell ? "Nothing is known about this frame yet." : "Choose a plate first."));
+      const failed = cell?.element.dataset.state === "error";
+      fill(
+        this.#found,
+        el("h3", {}, "Found"),
+        el(failed ? "p.problem" : "p.dim", {}, cell?.said ?? "Choose a plate first."),
+        failed ? el("p", {}, el("button", { onclick: () => this.#ask(0) }, "Try again")) : null,
+      );
       return;
     }
     const heading = { kept: this.#state.masks ? "Kept" : "Boxes", discarded: "Discarded", merged: "Merged" };
@@ -348,7 +352,7 @@ class Bench {
         "div.group",
         {},
         toggle("compare", "Two prompts", "Compare two prompts side by side (C)", () => this.#set({ compare: !this.#state.compare })),
-        toggle("four", "Four frames", "Four frames spread over the shot, since one frame misleads (F)", () => this.#set({ four: !this.#state.four, spread: null })),
+        toggle("four", "Four frames", "Four frames spread over the shot, since one frame misleads (4)", () => this.#set({ four: !this.#state.four, spread: null })),
       ),
       el(
         "div.group",
@@ -475,7 +479,7 @@ class Bench {
     add("o", "Choose a plate", () => this.#choose());
     add("/", "Type the prompt", () => this.#parts.promptA.select());
     add("c", "Two prompts side by side", () => this.#set({ compare: !this.#state.compare }));
-    add("f", "Four frames spread over the shot", () => this.#set({ four: !this.#state.four, spread: null }));
+    add("4", "Four frames spread over the shot", () => this.#set({ four: !this.#state.four, spread: null }));
     add("n", "Choose the next picture", () => this.#cells.length && this.#select(this.#cells[(this.#chosen + 1) % this.#cells.length]));
     add("m", "Boxes alone, or masks too", () => this.#set({ masks: !this.#state.masks }));
     FATES.forEach((name, index) => add(String(index + 1), `Show ${name}`, () => this.#toggleShown(name)));
@@ -487,7 +491,7 @@ class Bench {
     add("g", "More gamma", () => nudge("gamma", 0.1), "View");
     add("Shift+G", "Less gamma", () => nudge("gamma", -0.1), "View");
     add("0", "Exposure and gamma as they were", () => { this.#parts.exposure.set(0); this.#parts.gamma.set(1); }, "View");
-    add("h", "Fit the picture", () => this.#cells.forEach((cell) => cell.view.fit()), "View");
+    add("f", "Fit the picture", () => this.#cells.forEach((cell) => cell.view.fit()), "View");
     add("=", "Zoom in (or wheel)", () => this.#cells.forEach((cell) => cell.view.zoom(1.5)), "View");
     add("-", "Zoom out", () => this.#cells.forEach((cell) => cell.view.zoom(1 / 1.5)), "View");
   }
@@ -568,6 +572,10 @@ function line(name, value) {
   return [el("dt", {}, name), el("dd", {}, value)];
 }
 
+function counted(count, what) {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}
+
 function requestId() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
 }
@@ -589,6 +597,7 @@ function restored() {
 class Cell {
   view;
   look = null; // the answer that is drawn
+  said = ""; // how it stands, in words
   line = null; // element of the pane's heading
   #note = el("div.view-note");
   #broken = false;
@@ -626,9 +635,10 @@ class Cell {
     const text = {
       empty: "Type what to find, for example: person, car",
       loading: waits,
-      ready: boxes ? `${fates[0][1]} boxes` : counts.join(", "),
+      ready: boxes ? `${fates[0][1]} box${fates[0][1] === 1 ? "" : "es"}` : counts.join(", "),
       error: answer?.error?.message,
     }[state];
+    this.said = text;
     this.element.dataset.state = state;
     this.element.dataset.frame = String(this.frame);
     this.#note.textContent = this.#broken ? "" : `${this.frame} · ${text}`;
