@@ -62,7 +62,7 @@ $(SERVER): pyproject.toml requirements/models.txt | $(BIN)/python
 	touch $@
 
 $(DEVELOPMENT): pyproject.toml | $(SERVER)
-	$(PIP) install --quiet -e '.[server,dev]'
+	$(PIP) install --quiet -e '.[server,web,ray,dev]'
 	touch $@
 
 clean:
