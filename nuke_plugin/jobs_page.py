@@ -251,7 +251,7 @@ def _job_texts(job: Mapping[str, Any]) -> list[str]:
         job.get("prompt", "") or ", ".join(job.get("objects", ())),
         state,
         f"{job.get('frames_done', 0)} / {total or '?'}",
-        f"{speed:.0f}" if is_running and speed else "",
+        f"{speed:.{0 if speed >= 10 else 1}f}" if is_running and speed else "",
         time_left(left) if is_running else "",
     ]
 

@@ -23,6 +23,7 @@ SHOTS = os.environ.get("SEGMATTE_SCREENSHOTS")
 
 def picture(widget, name):
     if SHOTS:
+        QtWidgets.QApplication.processEvents()  # lays out what has just changed
         widget.grab().save(str(Path(SHOTS) / f"nuke-{name}.png"))
 
 
