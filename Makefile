@@ -11,7 +11,7 @@ DEVELOPMENT := $(VENV)/development.installed
 # One torch thread per process: processes share the cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-integration test-long lint bench bench-official licences clean
+.PHONY: help demo test test-integration test-long container-full lint bench bench-official licences clean
 
 help:
 	@echo "make demo              set up and run the main job on a drawn plate"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench             the benchmarks, as a report"
 	@echo "make bench-official    FOLDER=… PROMPT=person: published models on a DAVIS folder"
 	@echo "make test-long         fifty random kills of workers and server"
+	@echo "make container-full    the whole image, torch included, on a bootstrapped Debian"
 	@echo "make licences          licences of everything the default install brings"
 
 demo: $(SERVER)
@@ -46,6 +47,9 @@ bench: $(DEVELOPMENT)
 
 bench-official: $(DEVELOPMENT)
 	$(BIN)/python -m tests.benchmarks.official "$(FOLDER)" --prompt "$(or $(PROMPT),person)" --fetch --out docs/benchmarks
+
+container-full: $(DEVELOPMENT)
+	$(BIN)/python -m tests.integration.containers
 
 licences: $(DEVELOPMENT)
 	$(BIN)/python -m tests.licences
