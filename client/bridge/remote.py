@@ -240,6 +240,7 @@ def _request(shot: Mapping[str, Any], folder: Path) -> tuple[Any, dict[bytes, Pa
         range=wire.FrameRange(first=first, last=last),
         options=wire.PlateOptions(
             colorspace=options.get("colorspace", ""),
+            display=options.get("display", ""),
             view=options.get("view", ""),
             exposure_stops=options.get("exposure", 0.0),
         ),

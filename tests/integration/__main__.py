@@ -71,6 +71,7 @@ GROUPS = (
     Group("render farm", ("tests/integration/farm",), needs()),
     Group("browser", ("tests/integration/web",), needs("chromium")),
     Group("Nuke panel", ("tests/nuke/test_end_to_end.py",), needs()),
+    Group("Nuke install", ("tests/nuke/test_install.py",), needs()),
 )
 
 
