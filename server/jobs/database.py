@@ -95,6 +95,7 @@ class Database:
         self._connections: list[sqlite3.Connection] = []
         self._listeners: list[Callable[[str], None]] = []
         self._guard = threading.Lock()
+        self._writing = threading.Lock()
         with self._write() as db:
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
@@ -151,16 +152,20 @@ class Database:
 
     @contextmanager
     def _write(self, *jobs: str) -> Iterator[sqlite3.Connection]:
-        """One transaction; listeners hear of the named jobs once it is on disk."""
+        """One transaction; listeners hear of the named jobs once it is on disk.
+
+        Threads queue for a lock of our own: SQLite's waiting starves some of a hundred.
+        """
         db = self._db()
         try:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
+            with self._writing:
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield db
+                except BaseException:
+                    db.execute("ROLLBACK")
+                    raise
+                db.execute("COMMIT")
         except sqlite3.OperationalError as error:
             if db.in_transaction:
                 db.execute("ROLLBACK")

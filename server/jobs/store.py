@@ -479,9 +479,9 @@ class Store(Database):
             row = db.execute(
                 "UPDATE job SET state='running', attempt=attempt+1, worker=:worker, "
                 "started=:now, lease_until=:until, lease_boot=:boot, message='' WHERE id=("
-                "  SELECT id FROM job AS j WHERE state='queued' AND NOT removed AND ("
-                "    :most IS NULL OR (SELECT count(*) FROM job AS r WHERE r.state='running' "
-                "    AND r.owner=j.owner) < :most)"
+                "  SELECT id FROM job WHERE state='queued' AND NOT removed AND ("
+                "    :most IS NULL OR owner NOT IN (SELECT owner FROM job"
+                "      WHERE state='running' GROUP BY owner HAVING count(*) >= :most))"
                 "  ORDER BY priority DESC, number LIMIT 1) RETURNING *",
                 {
                     "worker": worker,

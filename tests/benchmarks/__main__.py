@@ -21,6 +21,7 @@ PARTS = (
     "pipeline",
     "memory",
     "throughput",
+    "scaling",
     "quality",
     "quality_demo",
     "peers",

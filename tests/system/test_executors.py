@@ -6,6 +6,7 @@ Whatever happens to workers, helpers, nodes and the server, the bytes are those 
 import contextlib
 import os
 import signal
+import time
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.system.accidents import ENGINE, Accident
 from tests.system.serving import RunningServer, fetch, request, until
 
 FRAMES = 24
+AT_WORK = ("idle", "job", "helping")
 KEY_FRAME_SECONDS = 0.05
 HANG_SECONDS = 15
 """More than a new worker on a busy machine needs for its imports."""
@@ -81,12 +83,25 @@ def devices(request):
     ray.cluster.shutdown()
 
 
+class TwoWorkers(RunningServer):
+    """A server that is waited for until both devices have their worker."""
+
+    def start(self):
+        super().start()
+        with self.client() as client:
+            deadline = time.monotonic() + 120
+            while sum(d.worker in AT_WORK for d in client.server_info().devices) < 2:
+                assert time.monotonic() < deadline, client.server_info()
+                time.sleep(0.2)
+        return self
+
+
 @pytest.fixture
 def make_server(tmp_path, devices):
     """A server on two devices, whose workers meet with an accident."""
 
     def make(accident=None, *, settings=""):
-        server = RunningServer(
+        server = TwoWorkers(
             tmp_path / "state",
             settings=f"{devices.settings}\n{settings}",
             environment=devices.environment,
