@@ -88,9 +88,9 @@ def _link(source, target):
 
 def bootstrap_base():
     """A Debian without anything, as an image to start from."""
+    FOLDER.mkdir(parents=True, exist_ok=True)  # buildah would make it for root alone
     if run(*engine("buildah", "inspect", "--type", "image", BASE), check=False).returncode == 0:
         return
-    FOLDER.mkdir(parents=True, exist_ok=True)
     tar = FOLDER / "base.tar"
     if not tar.exists():
         partial = tar.with_suffix(".partial.tar")

@@ -314,8 +314,9 @@ class Site:
         with self._log.open("w") as log:
             process = subprocess.Popen([*map(str, command)], stdout=log, stderr=subprocess.STDOUT)
         try:
-            wait_for(lambda: "Serving on " in self.log() or process.poll() is not None)
-            found = re.search(r"Serving on \S+:(\d+)", self.log())
+            announced = re.compile(r"Serving on \S+:(\d+)\n")
+            wait_for(lambda: announced.search(self.log()) or process.poll() is not None)
+            found = announced.search(self.log())
             assert found, self.log()
             yield int(found.group(1))
         finally:
