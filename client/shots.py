@@ -24,6 +24,14 @@ OUTPUTS = {
     "masks": wire.OUTPUT_MASKS,
 }
 """What can be asked for, by the names people use."""
+STATES = {
+    wire.QUEUED: "queued",
+    wire.RUNNING: "running",
+    wire.DONE: "done",
+    wire.FAILED: "failed",
+    wire.CANCELLED: "cancelled",
+}
+"""What people call the states of a job."""
 _OPERATIONS = {
     "add": wire.Polygon.ADD,
     "subtract": wire.Polygon.SUBTRACT,

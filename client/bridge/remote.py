@@ -19,16 +19,8 @@ from client.bridge.protocol import Emit
 from client.connection import find_server
 from client.errors import CancelledError
 from client.library import Client, safe_target
-from client.shots import OUTPUTS, hash_file, read_prompts
+from client.shots import OUTPUTS, STATES, hash_file, read_prompts
 from protos import segmatte_pb2 as wire
-
-_STATES = {
-    wire.QUEUED: "queued",
-    wire.RUNNING: "running",
-    wire.DONE: "done",
-    wire.FAILED: "failed",
-    wire.CANCELLED: "cancelled",
-}
 
 
 class RemoteService:
@@ -284,7 +276,7 @@ def _job(job: Any) -> dict[str, Any]:
     progress = job.progress
     return {
         "id": job.id,
-        "state": _STATES.get(job.state, "queued"),
+        "state": STATES.get(job.state, "queued"),
         "plate": job.plate,
         "prompt": job.prompt,
         "objects": list(job.object_names),

@@ -14,18 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from client.errors import InputError
+from client.shots import STATES
 from client.web.access import SignedIn
 from protos import segmatte_pb2 as wire
 
 Data = Mapping[str, Any]
 
-_STATES = {
-    wire.QUEUED: "queued",
-    wire.RUNNING: "running",
-    wire.DONE: "done",
-    wire.FAILED: "failed",
-    wire.CANCELLED: "cancelled",
-}
 _EVENTS = {
     wire.JobEvent.STATE: "state",
     wire.JobEvent.STAGE: "stage",
@@ -235,7 +229,7 @@ def job_data(job: Any) -> dict[str, Any]:
     return {
         "id": job.id,
         "owner": job.owner,
-        "state": _STATES.get(job.state, "unknown"),
+        "state": STATES.get(job.state, "unknown"),
         "kind": job.kind,
         "priority": job.priority,
         "queue_position": job.queue_position,
@@ -309,7 +303,7 @@ def states(names: Sequence[str]) -> list[int]:
     Raises:
         InputError: there is no such state.
     """
-    numbers = {name: number for number, name in _STATES.items()}
+    numbers = {name: number for number, name in STATES.items()}
     if unknown := set(names) - set(numbers):
         raise InputError(f"Expected states among {', '.join(numbers)}, found {min(unknown)!r}.")
     return [numbers[name] for name in names]

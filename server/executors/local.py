@@ -9,8 +9,6 @@ from server.executors.keeper import JobExecutor, Site
 from server.executors.process import Listener, WorkerProcess, WorkerProgram
 from server.jobs.store import Store
 
-__all__ = ["LocalExecutor", "Site", "find_devices"]
-
 
 class LocalExecutor(JobExecutor):
     """Worker processes on this machine."""

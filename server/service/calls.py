@@ -28,7 +28,7 @@ from server.errors import InputError, SettingsError
 from server.executors import Executor
 from server.executors.derive import OUTPUTS
 from server.executors.engine import shot_request
-from server.executors.local import Site
+from server.executors.keeper import Site
 from server.executors.prepare import find_plate
 from server.jobs.errors import BusyError, LimitError, NotFoundError, StateError
 from server.jobs.folders import JobFolder, belongs_to_frame
