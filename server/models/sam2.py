@@ -169,15 +169,10 @@ class Sam2:
     def encode(self, image: ModelImage) -> Sam2Features:
         """Features of one frame, shared by stages 2 and 3.
 
-        The image is resized to S x S without keeping its aspect, by Pillow's bicubic filter on
-        the 8-bit values: exactly what the official video predictor does with a file.
-
         Raises:
             ResourceError: memory ran out.
         """
-        square = (self.image_size, self.image_size)
-        resized = Image.fromarray(image.pixels).resize(square, Image.Resampling.BICUBIC)
-        return self._engine.encode(np.array(resized))
+        return self._engine.encode(squared(image, self.image_size))
 
     def segment(
         self, features: Features, prompts: Sequence[SegmentPrompt], *, size: tuple[int, int]
@@ -696,6 +691,16 @@ def _own(features: Features) -> Sam2Features:
     if not isinstance(features, Sam2Features):
         raise TypeError(f"features: expected those SAM 2 encoded, got {type(features).__name__}")
     return features
+
+
+def squared(image: ModelImage, side: int) -> NDArray[np.uint8]:
+    """The picture as the network sees it, (side, side, 3) uint8, its aspect not kept.
+
+    By Pillow's bicubic filter on the 8-bit values: exactly what the official video predictor
+    does with a file.
+    """
+    resized = Image.fromarray(image.pixels).resize((side, side), Image.Resampling.BICUBIC)
+    return np.array(resized)
 
 
 def corners_of(prompt: SegmentPrompt) -> list[tuple[float, float, int]]:

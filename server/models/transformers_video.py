@@ -25,7 +25,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -33,7 +32,14 @@ from server.errors import ModelError, SettingsError
 from server.frames import ModelImage
 from server.models.device import autocast, choose_device, describe_computing, smaller_batch
 from server.models.download import sha256_of
-from server.models.sam2 import IMAGE_MEAN, IMAGE_STD, corners_of, fit_masks, to_probabilities
+from server.models.sam2 import (
+    IMAGE_MEAN,
+    IMAGE_STD,
+    corners_of,
+    fit_masks,
+    squared,
+    to_probabilities,
+)
 from server.segment import Features, SegmentPrompt
 
 _OBJECT = 0  # the one object of a session
@@ -226,9 +232,13 @@ class TransformersVideo:
         Raises:
             ResourceError: memory ran out.
         """
-        square = (self.image_size, self.image_size)
-        resized = np.array(Image.fromarray(image.pixels).resize(square, Image.Resampling.BICUBIC))
-        pixels = torch.from_numpy(resized).to(self.device).permute(2, 0, 1).float() / 255.0
+        pixels = (
+            torch.from_numpy(squared(image, self.image_size))
+            .to(self.device)
+            .permute(2, 0, 1)
+            .float()
+            / 255.0
+        )
         self.calls["image_encoder"] += 1
         with self._computing():
             answer = self._network.get_image_features(((pixels - self._mean) / self._std)[None])
