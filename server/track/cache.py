@@ -1,9 +1,10 @@
 """The mask cache: what tracking knows of each pixel of a frame, and how a window changes it.
 
 Per group the cache holds the layer of each pixel (``M_id``) and that layer's probability (``M_p``);
-background is 0 and 0. A window's result enters by the merge rule only. Beside it two *claims* per
-pixel remember the two strongest layers ever seen there; they shape soft edges and give a pixel
-back to its second claim, and no decision of the tracking reads them.
+background is 0 and 0. A window's result enters by the merge rule only, which also lets background
+win a pixel back. Beside it two *claims* per pixel remember the two strongest layers seen there;
+they shape soft edges and give a pixel back to its second claim, and no decision of the tracking
+reads them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ FULL = 65535
 """A probability of 1.0."""
 CLAIM_FLOOR = 1311
 """Probabilities under 0.02 raise no claim."""
+AGREEMENT = 0.6
+"""Share of a window's mask that lies in the cached one when both see the same object there."""
+_KEEPS = FULL + 1  # a margin that background never has over a layer
 _MAGIC = b"segmatte cache 1\n"
 
 
@@ -41,7 +45,7 @@ class MaskCache:
     claim_layer: Plane
     """(2·G, H, W): strongest layers in planes 0…G−1, second strongest behind them."""
     claim_probability: Plane
-    """(2·G, H, W): the greatest probability each of them ever had there."""
+    """(2·G, H, W): the greatest probability each of them had there since background last won."""
 
     @classmethod
     def empty(cls, groups: int, size: tuple[int, int]) -> MaskCache:
@@ -75,7 +79,11 @@ class MaskCache:
         """Let one window's result for this frame into the cache, object batch by object batch.
 
         With V_k the window's probability of layer k, k* = argmax V_k inside a group: the pixel
-        becomes (k*, V_k*) iff V_k* ≥ 0.5 and M_p + ε ≤ V_k*. Background never overwrites.
+        becomes (k*, V_k*) iff V_k* ≥ 0.5 and M_p + ε ≤ V_k*. Where V_k* < 0.5 it becomes
+        background iff M_p + ε ≤ 1 - V_k* and the window *agrees* with the pixel's layer: it tracks
+        that layer, and ``AGREEMENT`` of its mask {V ≥ 0.5} lies in the cached one. So a layer gives
+        up what it took of a neighbour, but not the place it has to a window that lost or swapped
+        it. (The paper's background never wins; docs/benchmarks compares.)
 
         Args:
             answers: (k, H, W) uint16 batches in the order of ``layers``.
@@ -84,6 +92,7 @@ class MaskCache:
             margins: ε of each object, in uint16 steps.
         """
         best: dict[int, tuple[Plane, Plane, NDArray[np.int32]]] = {}
+        background_margin = np.full(max(layers, default=0) + 2, _KEEPS, np.int32)
         index = 0
         for batch in answers:
             for answer in batch:
@@ -93,6 +102,8 @@ class MaskCache:
                 if box is None:
                     continue
                 value = answer[box]
+                if self._agrees(group, box, layer, value):
+                    background_margin[layer] = margin
                 self._raise_claim(group, box, layer, value)
                 if group not in best:
                     zeros = np.zeros(self.layer.shape[1:], np.uint16)
@@ -104,9 +115,44 @@ class MaskCache:
                 epsilon[ahead] = margin
         for group, (number, strongest, epsilon) in best.items():
             enters = strongest >= HALF
+            lost = ~enters
             enters &= self.probability[group] + epsilon <= strongest
             self.layer[group][enters] = number[enters]
             self.probability[group][enters] = strongest[enters]
+            # Layers beyond the table, and none, find _KEEPS at its ends.
+            margin_here = background_margin.take(self.layer[group], mode="clip")
+            lost &= self.probability[group] + margin_here <= FULL - strongest
+            self._give_up(group, lost, strongest)
+
+    def _agrees(
+        self, group: int, box: tuple[slice, slice], layer: int, value: NDArray[np.integer]
+    ) -> bool:
+        seen = value >= HALF
+        size = int(np.count_nonzero(seen))
+        shared = int(np.count_nonzero(self.layer[group][box][seen] == layer))
+        return size > 0 and shared >= AGREEMENT * size
+
+    def _give_up(self, group: int, lost: NDArray[np.bool_], strongest: Plane) -> None:
+        """Make pixels background; their layer claims no more there than the window gave any."""
+        if not lost.any():
+            return
+        layer, rest = self.layer[group][lost], strongest[lost]
+        second = self.groups + group
+        planes = [
+            plane[index][lost]
+            for plane in (self.claim_layer, self.claim_probability)
+            for index in (group, second)
+        ]
+        layer_1, layer_2, best_1, best_2 = planes
+        best_1 = np.where(layer_1 == layer, np.minimum(best_1, rest), best_1)
+        best_2 = np.where(layer_2 == layer, np.minimum(best_2, rest), best_2)
+        first = best_1 >= best_2
+        self.claim_layer[group][lost] = np.where(first, layer_1, layer_2)
+        self.claim_layer[second][lost] = np.where(first, layer_2, layer_1)
+        self.claim_probability[group][lost] = np.where(first, best_1, best_2)
+        self.claim_probability[second][lost] = np.where(first, best_2, best_1)
+        self.layer[group][lost] = 0
+        self.probability[group][lost] = 0
 
     def lock(self, group: int, layer: int, pixels: NDArray[np.bool_]) -> None:
         """Make a layer's mask on this frame exactly ``pixels`` (H, W), beyond any later merge."""

@@ -148,7 +148,7 @@ class _Lockstep(Lockstep):
         self._live = [w for w in self._live if abs(index - w.start) < self._interval]
 
 
-def background_may_win(
+def background_never_wins(
     cache: MaskCache,
     answers: Sequence[Plane],
     *,
@@ -157,7 +157,24 @@ def background_may_win(
     margins: Sequence[int],
     age: int,
 ) -> None:
-    """Pixels of a window's layers become background where it is surer of that than they are."""
+    """The paper's rule: what a layer has once, only another layer can take."""
+    layer, probability = cache.layer.copy(), cache.probability.copy()
+    cache.merge(answers, layers=layers, groups=groups, margins=margins)
+    given_up = (cache.layer == 0) & (layer > 0)
+    cache.layer[given_up] = layer[given_up]
+    cache.probability[given_up] = probability[given_up]
+
+
+def background_always_may_win(
+    cache: MaskCache,
+    answers: Sequence[Plane],
+    *,
+    layers: Sequence[int],
+    groups: Sequence[int],
+    margins: Sequence[int],
+    age: int,
+) -> None:
+    """A window takes pixels back from its layers even where it lost or swapped them."""
     cache.merge(answers, layers=layers, groups=groups, margins=margins)
     planes = [plane for batch in answers for plane in batch]
     for group in set(groups):

@@ -21,7 +21,12 @@ from server.segment import SegmentSettings
 from server.track import MatchSettings, TrackSettings
 from tests.benchmarks import shots
 from tests.benchmarks.measure import Part, Plot, Size, Table, main, one_thread
-from tests.benchmarks.methods import Method, background_may_win, young_counts_more
+from tests.benchmarks.methods import (
+    Method,
+    background_always_may_win,
+    background_never_wins,
+    young_counts_more,
+)
 from tests.benchmarks.scores import COLUMNS, Scores, mean, score
 from tests.benchmarks.shots import KINDS, Shot
 
@@ -47,7 +52,8 @@ VARIANTS = (
     Method("stage 2 on the first frame only", reprompt="first frame"),
     Method("no backward pass", backward=False),
     Method("ambiguous as a new layer", ambiguous="new layer"),
-    Method("background may win back", merge=background_may_win),
+    Method("background never wins back (paper)", merge=background_never_wins),
+    Method("background wins from any window", merge=background_always_may_win),
     Method("young windows count more", merge=young_counts_more),
     Method("layers seen once dropped", drop_seen_once=True),
     Method("partial match from 0.4", track=TrackSettings(match=MatchSettings(partial=0.4))),

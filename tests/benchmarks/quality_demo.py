@@ -22,7 +22,11 @@ from tests.benchmarks.quality import (
 )
 from tests.benchmarks.scores import COLUMNS, mean
 
-_CHOSEN = ("no backward pass", "background may win back")
+_CHOSEN = (
+    "no backward pass",
+    "background never wins back (paper)",
+    "background wins from any window",
+)
 _SEPARATE = Method("separate captions", detect=DetectSettings(joint_caption=False))
 
 

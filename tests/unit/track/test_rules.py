@@ -43,7 +43,7 @@ def merged(cached, answers, *, margins=None):
         ((2, 0.6), {3: 0.699}, 2, 0.6),
         ((2, 0.95), {3: 1.0}, 2, 0.95),  # nothing is ahead of 0.9 by the margin
         ((2, 0.6), {2: 0.8}, 2, 0.8),  # a layer can grow surer of its own pixel
-        ((2, 0.6), {2: 0.1}, 2, 0.6),  # background never overwrites
+        ((2, 0.6), {2: 0.1}, 2, 0.6),  # a window that lost the layer leaves it where it is
         ((0, 0.0), {3: 0.6, 4: 0.8}, 4, 0.8),  # the strongest of a window enters
         ((0, 0.0), {4: 0.8, 3: 0.6}, 4, 0.8),
         ((2, 0.6), {3: 0.65, 2: 0.9}, 2, 0.9),
@@ -63,6 +63,14 @@ def test_the_merge_rule_equals_its_formula_on_random_frames():
         answers = rng.integers(0, FULL + 1, (5, *SIZE)).astype(np.uint16)
         answers[rng.random(answers.shape) < 0.3] = 0
         layers = [7, 2, 9, 1, 3]
+        for layer in (1, 2):  # these two the window sees where they are
+            answers[layers.index(layer)][before[0] != layer] //= 2
+        agreed = []
+        for layer, answer in zip(layers, answers, strict=True):
+            seen = answer >= HALF
+            if (before[0][seen] == layer).mean() >= 0.6:
+                agreed.append(layer)
+        assert agreed == [2, 1]
         cache.merge(
             [answers[:2], answers[2:]], layers=layers, groups=[0] * 5, margins=[EPSILON] * 5
         )
@@ -72,7 +80,61 @@ def test_the_merge_rule_equals_its_formula_on_random_frames():
             layer, p = before[0][y, x], before[1][y, x]
             if values[best] >= 0.5 * FULL and p + EPSILON <= values[best]:
                 layer, p = layers[best], values[best]
+            elif (
+                values[best] < 0.5 * FULL and layer in agreed and p + EPSILON <= FULL - values[best]
+            ):
+                layer, p = 0, 0
             assert (cache.layer[0, y, x], cache.probability[0, y, x]) == (layer, p)
+
+
+def taken_back(answer, *, probability=0.7, layer=1):
+    """A layer on columns 0 to 9 of a row of 20; what is left of it after a window's answer."""
+    cache = MaskCache.empty(1, (1, 20))
+    cache.layer[0, 0, :10], cache.probability[0, 0, :10] = 1, plane(probability)
+    cache.claim(0, 1, np.where(cache.layer[0] == 1, plane(probability), 0))
+    answers = np.array(answer, np.uint16).reshape(1, 1, 20)
+    cache.merge([answers], layers=[layer], groups=[0], margins=[EPSILON])
+    return cache
+
+
+def columns(*parts):
+    """A row of 20 made of (count, probability)."""
+    return [plane(value) for count, value in parts for _ in range(count)]
+
+
+def test_a_layer_gives_up_what_a_window_that_sees_it_calls_background():
+    cache = taken_back(columns((6, 0.9), (14, 0.0)))
+    assert cache.layer[0, 0].tolist() == [1] * 6 + [0] * 14
+    assert not cache.probability[0, 0, 6:].any()
+    assert not cache.claim_probability[:, 0, 6:].any()
+
+
+@pytest.mark.parametrize(
+    ("answer", "probability", "layer"),
+    [
+        (columns((6, 0.9), (14, 0.0)), 0.95, 1),  # nothing is ahead of 0.9 by the margin
+        (columns((6, 0.9), (4, 0.3), (10, 0.0)), 0.65, 1),  # background at 0.7 is not far enough
+        (columns((20, 0.0)), 0.7, 1),  # the window lost the layer
+        (columns((10, 0.4), (10, 0.0)), 0.55, 1),  # hardly better
+        (columns((5, 0.9), (5, 0.0), (5, 0.9), (5, 0.0)), 0.7, 1),  # half of its mask is elsewhere
+        (columns((6, 0.3), (14, 0.0)), 0.7, 2),  # it does not track the layer
+    ],
+)
+def test_a_layer_keeps_its_place_from_any_other_window(answer, probability, layer):
+    cache = taken_back(answer, probability=probability, layer=layer)
+    assert (cache.layer[0, 0, :10] == 1).all()
+
+
+def test_a_claim_given_up_falls_behind_the_other():
+    cache = MaskCache.empty(1, (1, 20))
+    cache.layer[0, 0, :10], cache.probability[0, 0, :10] = 1, plane(0.7)
+    for layer, claim in ((1, 0.7), (2, 0.4)):
+        cache.claim(0, layer, np.full((1, 20), plane(claim)))
+    answers = np.array(columns((6, 0.9), (14, 0.1)), np.uint16).reshape(1, 1, 20)
+    cache.merge([answers], layers=[1], groups=[0], margins=[EPSILON])
+    assert cache.claim_layer[:, 0, 8].tolist() == [2, 1]
+    assert cache.claim_probability[:, 0, 8].tolist() == [plane(0.4), plane(0.1)]
+    assert cache.claim_layer[:, 0, 15].tolist() == [1, 2]  # not a pixel of the layer
 
 
 def test_groups_do_not_see_each_other():
