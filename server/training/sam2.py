@@ -7,7 +7,7 @@ much as the wanted one, so that only the prompt tells them apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from server.training.evaluate import (
     point_prompts,
     to_tensor,
 )
-from server.training.plates import DrawnFrame, Scene, SpritePool
+from server.training.plates import DrawnFrame, Path2D, Scene, SpritePool
 from server.training.run import Schedule, TrainingRun
 
 ASPECTS = (1.0, 4 / 3, 16 / 9, 16 / 9, 2.39)
@@ -217,9 +217,53 @@ def _clip(
     times = [start + pace * index for index in range(frames)]
     if rng.random() < 0.5:
         times.reverse()
+    if rng.random() < 0.5:
+        scene = _with_crossing(scene, times, rng)
     away = _absences(scene, frames, rng, share=0.25)
     drawn = [_draw_without(scene, time, index, away) for index, time in enumerate(times)]
     return np.stack([frame.pixels for frame in drawn]), np.stack([f.labels() for f in drawn])
+
+
+def _with_crossing(scene: Scene, times: Sequence[float], rng: np.random.Generator) -> Scene:
+    """The scene with one object on a way that meets another's; a third of the time its double.
+
+    Crossings decide a shot: a track that takes in its neighbour there keeps it. They meet at any
+    time of the clip, so a prompt's mask may touch the other object too.
+
+    Args:
+        scene: with any number of objects; fewer than two in the picture leave it as it is.
+        times: of the clip's frames.
+        rng: chooses.
+    """
+    meet = float(rng.uniform(min(times), max(times) + 1e-3))
+    there = [
+        place
+        for place, role in enumerate(scene.roles)
+        if role.id and 0.1 < role.path.at(meet)[0] < 0.9 and role.path.at(meet)[1] < 1.2
+    ]
+    if len(there) < 2:
+        return scene
+    first, second = (int(place) for place in rng.permutation(there)[:2])
+    roles = list(scene.roles)
+    kept, moved = roles[first], roles[second]
+    x, y, zoom = kept.path.at(meet)
+    reach = kept.sprite.reach * kept.unit * zoom * scene.squeeze * scene.size[0] / scene.size[1]
+    # Side by side at the least distance, past each other within the clip or a little later.
+    speed = float(rng.uniform(0.3, 1.5)) * 2 * reach / max(4.0, abs(times[-1] - times[0]))
+    vx = kept.path.vx + (speed if rng.random() < 0.5 else -speed)
+    moved = replace(
+        moved,
+        unit=kept.unit * zoom * float(rng.uniform(0.75, 1.3)),
+        path=Path2D(
+            x + float(rng.normal(0, 0.4)) * reach - vx * meet,
+            y + float(rng.normal(0, 0.03)),
+            vx=vx,
+        ),
+    )
+    if rng.random() < 0.33:
+        moved = replace(moved, sprite=kept.sprite, channels=kept.channels)
+    roles[second] = moved
+    return replace(scene, roles=tuple(roles))
 
 
 def _absences(
