@@ -51,5 +51,9 @@ class Executor(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Look after workers; called about once a second."""
+        """Look after workers; called about once a second, before silent ones are looked for.
+
+        Raises:
+            ResourceError: what became of a job cannot be written down yet.
+        """
         ...

@@ -106,6 +106,7 @@ class JobExecutor(ABC):
         self._idle: list[_Keeper] = []
         self._running: dict[str, _Keeper] = {}
         self._shares: list[Share] = []
+        self._unsaid: list[tuple[Lease, str]] = []
         self._guard = threading.Lock()
         self._changed = threading.Event()
         self._stopping = threading.Event()
@@ -134,7 +135,7 @@ class JobExecutor(ABC):
         keeper = _Keeper(self, name, device)
         self._keepers.append(keeper)
         if self._thread.is_alive():
-            keeper.thread.start()
+            keeper.start()
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -146,7 +147,7 @@ class JobExecutor(ABC):
         self.store.listen(self._hear)
         self._thread.start()
         for keeper in self._keepers:
-            keeper.thread.start()
+            keeper.start()
 
     def stop(self) -> None:
         """Take no more, let running frames finish, give their jobs back to the queue."""
@@ -158,16 +159,28 @@ class JobExecutor(ABC):
         for keeper in self._keepers:
             keeper.thread.join()
         self._interactive.stop()
+        with contextlib.suppress(ResourceError):
+            self._say_unsaid()
 
     def ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Have a preview or click order answered."""
         return self._interactive.ask(order)
 
     def tidy(self) -> None:
-        """End the interactive worker when nobody has used it for a while."""
+        """Look after workers; to be called before silent ones are looked for.
+
+        Raises:
+            ResourceError: the store cannot be written yet.
+        """
         self._interactive.tidy()
+        self._say_unsaid()
 
     # For keepers
+
+    def say_later(self, lease: Lease, reason: str) -> None:
+        """The store cannot be written: give the job back, with the reason, once it can."""
+        with self._guard:
+            self._unsaid.append((lease, reason))
 
     def is_free(self, keeper: _Keeper, *, job: str = "") -> None:
         """A keeper has nothing to do any more; the last one to come back is the first to go."""
@@ -196,6 +209,15 @@ class JobExecutor(ABC):
             for keeper in self._keepers:
                 if keeper.name in share.helpers:
                     keeper.leave()
+
+    def _say_unsaid(self) -> None:
+        while self._unsaid:
+            lease, reason = self._unsaid[0]
+            with contextlib.suppress(LeaseLostError):
+                self.store.tell(lease, "warning", reason)
+                self.store.release(lease)
+            with self._guard:
+                self._unsaid.pop(0)
 
     # Handing out
 
@@ -291,6 +313,11 @@ class _Keeper:
 
     # From other threads
 
+    def start(self) -> None:
+        """Take orders from now on."""
+        self._show("idle")
+        self.thread.start()
+
     def give(self, order: Lease | tuple[Share, Chunk]) -> None:
         self._orders.put(order)
 
@@ -330,6 +357,11 @@ class _Keeper:
             except LeaseLostError as error:
                 _log.warning("%s: %s", self.name, error)
                 self._end_process()
+            except ResourceError as error:
+                _log.error("%s: %s", self.name, error)
+                self._end_process()
+                if isinstance(order, Lease):
+                    self._executor.say_later(order, str(error))
             except Exception:  # the keeper must outlive whatever happens to one job
                 _log.exception("%s failed", self.name)
                 self._end_process()

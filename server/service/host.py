@@ -281,11 +281,11 @@ class Host:
                 _log.exception("%s failed", getattr(action, "__name__", "a task"))
 
     async def _look_after_jobs(self) -> None:
+        await asyncio.to_thread(self._executor.tidy)
         for job_id in await asyncio.to_thread(self._store.reap):
             _log.warning("job %s was taken back from a silent worker", job_id)
         self._hub.wake()
         await self._calls.close_idle_sessions()
-        await asyncio.to_thread(self._executor.tidy)
 
     async def _retain(self) -> None:
         await asyncio.to_thread(

@@ -54,9 +54,7 @@ def test_info_says_who_asks_and_what_is_offered(client):
     info = client.server_info()
     assert (info.api_major, info.is_admin) == (1, True)
     assert {model.name for model in info.models} == {"fake"}
-    while not info.devices:  # a worker says what it does once it is there
-        info = client.server_info()
-    assert [device.name for device in info.devices] == ["cpu"]
+    assert [(device.name, device.worker) for device in info.devices] == [("cpu", "idle")]
     assert info.limits.message_bytes == 4 << 20
 
 

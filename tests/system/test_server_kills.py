@@ -296,6 +296,8 @@ def test_a_full_disk_of_the_store_is_said_and_jobs_wait_until_there_is_room(
         assert client.wait(other.id).state == wire.DONE
         assert no_half_written(server)
         assert server.run("admin", "--state", server.state, "check").stdout.strip() == "ok"
+        log = [event.text for update in client.watch(job.id) for event in update.events]
+        assert "The worker fell silent." not in log
 
 
 def test_a_server_stopped_past_its_leases_goes_on_when_it_wakes_up(tmp_path, plate, undisturbed):
