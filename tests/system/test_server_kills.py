@@ -347,10 +347,13 @@ def test_random_kills_of_worker_and_server_change_no_byte(tmp_path, plate, undis
     begun, kills, equal = time.monotonic(), [], 0
     try:
         with server.client() as client:
-            jobs = [client.submit(request(plate)).id for _ in range(2 + wanted // 4)]
+            jobs = [client.submit(request(plate)).id for _ in range(2 + wanted // 3)]
         while len(kills) < wanted:
-            if generator.random() < 0.7:  # else also while processes start
-                get_further(server)
+            patience = generator.random()
+            if patience < 0.2:  # so that kills meet many jobs, not the first again and again
+                wait_for(server, lambda job: job.state == wire.DONE)
+            elif patience < 0.7:  # else also while processes start
+                wait_for(server, lambda job: sum(stage.done for stage in job.progress.stages))
             time.sleep(generator.uniform(0, 1.5))
             stage, ended = standing(server)
             victim = "server" if generator.random() < 0.5 else "worker"
@@ -383,15 +386,13 @@ def test_random_kills_of_worker_and_server_change_no_byte(tmp_path, plate, undis
         note_down(Path(report), seed, outcome)
 
 
-def get_further(server):
-    """Wait until some job does something new, or all have ended."""
-
-    def steps(jobs):
-        return [(job.state, sum(stage.done for stage in job.progress.stages)) for job in jobs]
-
+def wait_for(server, standing_of):
+    """Wait until some job stands elsewhere, or all are done."""
     with server.client() as client:
-        before = steps(jobs := client.jobs(limit=500))
-        while steps(jobs) == before and any(job.state != wire.DONE for job in jobs):
+        before = [standing_of(job) for job in (jobs := client.jobs(limit=500))]
+        while [standing_of(job) for job in jobs] == before and any(
+            job.state != wire.DONE for job in jobs
+        ):
             time.sleep(0.2)
             jobs = client.jobs(limit=500)
 
