@@ -389,10 +389,11 @@ def test_random_kills_of_worker_and_server_change_no_byte(tmp_path, plate, undis
 def wait_for(server, standing_of):
     """Wait until some job stands elsewhere, or all are done."""
     with server.client() as client:
-        before = [standing_of(job) for job in (jobs := client.jobs(limit=500))]
-        while [standing_of(job) for job in jobs] == before and any(
-            job.state != wire.DONE for job in jobs
-        ):
+        jobs = client.jobs(limit=500)
+        before = [standing_of(job) for job in jobs]
+        while [standing_of(job) for job in jobs] == before:
+            if all(job.state == wire.DONE for job in jobs):
+                return
             time.sleep(0.2)
             jobs = client.jobs(limit=500)
 
