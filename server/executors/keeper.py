@@ -241,12 +241,12 @@ class JobExecutor(ABC):
             self._stopping.wait(_PAUSE_SECONDS)
 
     def _hand_out_jobs(self) -> None:
-        for keeper in self._free_keepers():
-            if self._stopping.is_set():
-                return
-            lease = self.store.claim(keeper.name, max_running=self.site.running_per_user)
-            if lease is None:
-                return
+        free = self._free_keepers()
+        if not free or self._stopping.is_set():
+            return
+        names = [keeper.name for keeper in free]
+        leases = self.store.claim_each(names, max_running=self.site.running_per_user)
+        for keeper, lease in zip(free, leases, strict=False):
             self._running[lease.job.id] = keeper
             self._give(keeper, lease)
 

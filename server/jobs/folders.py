@@ -108,13 +108,16 @@ class JobFolder:
         """Remove what was published: the job is done again from the start."""
         shutil.rmtree(self.result, ignore_errors=True)
 
-    def place(self, attempt: Attempt, files: Sequence[ResultFile]) -> None:
-        """Give files of an attempt their place among the results, durably.
+    def place(self, attempt: Attempt, files: Sequence[ResultFile]) -> set[Path]:
+        """Give files of an attempt their place among the results.
+
+        Returns:
+            Folders to sync, so that the names survive a power cut.
 
         Raises:
             ResourceError: the disk is full or cannot be written.
         """
-        folders = set()
+        folders = {self.result}
         try:
             for file in files:
                 target = self.result / file.name
@@ -126,8 +129,7 @@ class JobFolder:
                 # Renaming one name of a file to another of the same file does nothing at all.
                 partial.unlink(missing_ok=True)
                 folders.add(target.parent)
-            for folder in folders:
-                fsync_folder(folder)
+            return folders
         except OSError as error:
             raise ResourceError(
                 f"A result cannot be published ({error.strerror}: {error.filename}). Free some "
@@ -212,15 +214,6 @@ def link_tree(source: Path, target: Path) -> None:
         for name in names:
             if not name.startswith("."):
                 _link_or_copy(Path(folder) / name, place / name)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make names in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -15,7 +15,7 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -342,7 +342,7 @@ class Store(Database):
         with self._write(job_id) as db:
             job = self._job(db, job_id)
             if job.state == "queued":
-                self._end(db, job_id, "cancelled")
+                self._end_job(db, job_id, "cancelled")
             elif job.state == "running" and not job.cancel_requested:
                 db.execute("UPDATE job SET cancel_requested=1 WHERE id=?", (job_id,))
                 self._event(db, job_id, "log", "cancel requested")
@@ -473,36 +473,55 @@ class Store(Database):
             worker: who takes it.
             max_running: how many jobs of one owner may run at a time.
         """
+        leases = self.claim_each([worker], max_running=max_running)
+        return leases[0] if leases else None
+
+    def claim_each(self, workers: Sequence[str], *, max_running: int | None = None) -> list[Lease]:
+        """Take the next job for each of some workers, in their order, as long as there are any.
+
+        Args:
+            workers: who take them.
+            max_running: how many jobs of one owner may run at a time.
+        """
+        jobs: list[Job] = []
         with self._write() as db:
             if self._meta("draining") == "1":
-                return None
-            row = db.execute(
-                "UPDATE job SET state='running', attempt=attempt+1, worker=:worker, "
-                "started=:now, lease_until=:until, lease_boot=:boot, message='' WHERE id=("
-                "  SELECT id FROM job WHERE state='queued' AND NOT removed AND ("
-                "    :most IS NULL OR owner NOT IN (SELECT owner FROM job"
-                "      WHERE state='running' GROUP BY owner HAVING count(*) >= :most))"
-                "  ORDER BY priority DESC, number LIMIT 1) RETURNING *",
-                {
-                    "worker": worker,
-                    "now": self._clock.wall(),
-                    "until": self._clock.steady() + self.lease_seconds,
-                    "boot": self._boot,
-                    "most": max_running,
-                },
-            ).fetchone()
-            if row is None:
-                return None
-            job = _as_job(row)
-            # Rates start anew: the time between two attempts is nobody's work.
-            db.execute(
-                "UPDATE stage SET since=?, since_done=done, rate=0 WHERE job=?",
-                (self._clock.steady(), job.id),
-            )
-            self._event(db, job.id, "state", "running")
-        for listener in self._listeners:
-            listener(job.id)
-        return Lease(job, job.attempt)
+                return []
+            for worker in workers:
+                job = self._claim(db, worker, max_running=max_running)
+                if job is None:
+                    break
+                jobs.append(job)
+        self._announce(*(job.id for job in jobs))
+        return [Lease(job, job.attempt) for job in jobs]
+
+    def _claim(self, db: sqlite3.Connection, worker: str, *, max_running: int | None) -> Job | None:
+        row = db.execute(
+            "UPDATE job SET state='running', attempt=attempt+1, worker=:worker, "
+            "started=:now, lease_until=:until, lease_boot=:boot, message='' WHERE id=("
+            "  SELECT id FROM job WHERE state='queued' AND NOT removed AND ("
+            "    :most IS NULL OR owner NOT IN (SELECT owner FROM job"
+            "      WHERE state='running' AND NOT removed"
+            "      GROUP BY owner HAVING count(*) >= :most))"
+            "  ORDER BY priority DESC, number LIMIT 1) RETURNING *",
+            {
+                "worker": worker,
+                "now": self._clock.wall(),
+                "until": self._clock.steady() + self.lease_seconds,
+                "boot": self._boot,
+                "most": max_running,
+            },
+        ).fetchone()
+        if row is None:
+            return None
+        job = _as_job(row)
+        # Rates start anew: the time between two attempts is nobody's work.
+        db.execute(
+            "UPDATE stage SET since=?, since_done=done, rate=0 WHERE job=?",
+            (self._clock.steady(), job.id),
+        )
+        self._event(db, job.id, "state", "running")
+        return job
 
     def begin(self, lease: Lease) -> None:
         """The attempt's folder stands: from now on a next attempt can go on from it."""
@@ -598,15 +617,16 @@ class Store(Database):
             self._event(db, lease.job.id, kind, text)
 
     def publish(
-        self, lease: Lease, files: Sequence[ResultFile], *, place: Callable[[], None]
+        self, lease: Lease, files: Sequence[ResultFile], *, place: Callable[[], Iterable[Path]]
     ) -> None:
         """Make files of an attempt the job's results.
 
         Args:
             lease: of the attempt that made them.
             files: what they are.
-            place: moves them to where results lie; called while the store is locked and the
-                fencing number has been checked, so nobody else can become owner meanwhile.
+            place: moves them to where results lie, and says which folders they are in now; called
+                while the store is locked and the fencing number has been checked, so nobody else
+                can become owner meanwhile. Names in these folders are synced before the rows are.
 
         Raises:
             LeaseLostError: the job belongs to another attempt; ``place`` was not called.
@@ -620,7 +640,7 @@ class Store(Database):
         lease: Lease,
         files: Sequence[ResultFile],
         *,
-        place: Callable[[], None],
+        place: Callable[[], Iterable[Path]],
         note: str = "",
     ) -> None:
         """Publish the last files and mark the job done.
@@ -630,7 +650,7 @@ class Store(Database):
         """
         with self._fenced(lease) as db:
             self._place(db, lease, files, place)
-            self._end(db, lease.job.id, "done", note=note)
+            self._end_job(db, lease.job.id, "done", note=note)
 
     def fail(self, lease: Lease, failure: Failure) -> None:
         """Mark the job failed.
@@ -639,7 +659,7 @@ class Store(Database):
             LeaseLostError: the job belongs to another attempt.
         """
         with self._fenced(lease) as db:
-            self._end(db, lease.job.id, "failed", failure=failure)
+            self._end_job(db, lease.job.id, "failed", failure=failure)
 
     def stop(self, lease: Lease) -> None:
         """Mark the job cancelled: it has stopped on request.
@@ -648,7 +668,7 @@ class Store(Database):
             LeaseLostError: the job belongs to another attempt.
         """
         with self._fenced(lease) as db:
-            self._end(db, lease.job.id, "cancelled")
+            self._end_job(db, lease.job.id, "cancelled")
 
     def release(self, lease: Lease) -> None:
         """Give a job back to the queue because its worker stops; it counts as no crash.
@@ -680,8 +700,8 @@ class Store(Database):
         """
         with self._write() as db:
             rows = db.execute(
-                "SELECT id FROM job WHERE state='running' AND (? OR lease_boot<>? OR "
-                "lease_until<?)",
+                "SELECT id FROM job WHERE state='running' AND NOT removed AND "
+                "(? OR lease_boot<>? OR lease_until<?)",
                 (int(all_leases), self._boot, self._clock.steady()),
             ).fetchall()
             for row in rows:
@@ -691,9 +711,7 @@ class Store(Database):
                     db, row["id"], crashed=not all_leases, reason="The worker fell silent."
                 )
         found = [str(row["id"]) for row in rows]
-        for job_id in found:
-            for listener in self._listeners:
-                listener(job_id)
+        self._announce(*found)
         return found
 
     @contextmanager
@@ -721,7 +739,7 @@ class Store(Database):
         db: sqlite3.Connection,
         lease: Lease,
         files: Sequence[ResultFile],
-        place: Callable[[], None],
+        place: Callable[[], Iterable[Path]],
     ) -> None:
         job_id = lease.job.id
         for file in files:
@@ -740,9 +758,9 @@ class Store(Database):
                 "WHERE id=?",
                 (job_id, job_id),
             )
-        place()
+        self._sync_first(place())
 
-    def _end(
+    def _end_job(
         self,
         db: sqlite3.Connection,
         job_id: str,
@@ -768,7 +786,7 @@ class Store(Database):
         crashes = row["crashes"] + int(crashed)
         db.execute("UPDATE job SET crashes=?, worker='' WHERE id=?", (crashes, job_id))
         if row["cancel_requested"]:
-            self._end(db, job_id, "cancelled")
+            self._end_job(db, job_id, "cancelled")
         elif crashes >= self._max_crashes:
             failure = Failure(
                 "ResourceError",
@@ -777,7 +795,7 @@ class Store(Database):
                 "size if memory ran out.",
                 retryable=True,
             )
-            self._end(db, job_id, "failed", failure=failure)
+            self._end_job(db, job_id, "failed", failure=failure)
         else:
             db.execute("UPDATE job SET state='queued' WHERE id=?", (job_id,))
             self._event(db, job_id, "state", "queued")

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from server.errors import ResourceError
 from server.jobs.errors import LeaseLostError, LimitError, NotFoundError, StateError
 from server.jobs.folders import JobFolder, describe_file
 from server.jobs.store import Clock, Failure, NewJob, ResultFile, Store, User
@@ -47,7 +48,7 @@ def new(owner="ann", **more):
 
 
 def nothing():
-    pass
+    return ()
 
 
 def test_a_repeated_request_id_is_one_job(store):
@@ -72,6 +73,13 @@ def test_jobs_are_claimed_by_priority_then_first_come_within_each_users_limit(st
     assert [c.job.id if c else None for c in claimed] == [urgent.id, slow.id, other.id, None]
     store.finish(claimed[0], [], place=nothing)
     assert store.claim("w", max_running=2).job.id == second.id
+
+
+def test_workers_that_claim_together_get_what_each_would_have_got_alone(store):
+    ids = [store.submit(new()).id for _ in range(2)] + [store.submit(new(owner="bob")).id]
+    leases = store.claim_each(["one", "two", "three"], max_running=1)
+    assert [lease.job.id for lease in leases] == [ids[0], ids[2]]
+    assert [store.job(lease.job.id).worker for lease in leases] == ["one", "two"]
 
 
 def test_queue_positions_follow_priority(store):
@@ -109,7 +117,7 @@ def test_an_expired_lease_gives_the_job_to_the_next_and_fences_the_old_one_off(s
     ):
         with pytest.raises(LeaseLostError, match=r"Attempt 1 of job .* was replaced"):
             act()
-    store.publish(young, [file], place=lambda: placed.append("young"))
+    store.publish(young, [file], place=lambda: placed.append("young") or ())
     assert placed == ["young"]
     assert store.job(old.job.id).state == "running"
 
@@ -355,6 +363,47 @@ def test_a_stopped_process_that_wakes_up_after_its_lease_publishes_nothing(tmp_p
     assert store.job(job.id).state == "done"
     assert store.files(job.id) == []
     store.close()
+
+
+def test_of_writers_that_share_a_commit_only_the_one_at_fault_fails(store):
+    leases = [store.claim("w") for _ in range(5) if store.submit(new())]
+    ran = []
+    store.release(leases[4])
+    started, go = threading.Event(), threading.Event()
+
+    def hold():
+        started.set()
+        go.wait(30)
+        return ()
+
+    def write(lease, place=nothing):
+        try:
+            store.publish(lease, [ResultFile("a", 1, b"x" * 32, 1)], place=place)
+            ran.append(lease)
+        except LeaseLostError:
+            pass
+
+    threads = [threading.Thread(target=write, args=(leases[0], hold))]
+    threads[0].start()
+    assert started.wait(30)
+    threads += [threading.Thread(target=write, args=(lease,)) for lease in leases[1:]]
+    for thread in threads[1:]:
+        thread.start()
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert {lease.job.id for lease in ran} == {lease.job.id for lease in leases[:4]}
+    assert [len(store.files(lease.job.id)) for lease in leases] == [1, 1, 1, 1, 0]
+
+
+def test_a_file_whose_name_is_not_on_disk_is_no_result(store, tmp_path):
+    store.submit(new())
+    lease, file = store.claim("w"), ResultFile("a", 1, b"x" * 32, 1)
+    with pytest.raises(ResourceError, match="cannot be written"):
+        store.publish(lease, [file], place=lambda: [tmp_path / "gone"])
+    assert store.files(lease.job.id) == []
+    store.publish(lease, [file], place=lambda: [tmp_path])
+    assert store.job(lease.job.id).frames_done == 1
 
 
 def test_tokens_are_hashed_at_rest_and_found_again(store):
