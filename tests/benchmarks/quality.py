@@ -92,7 +92,7 @@ def shots_for(backend: Backend, size: Size) -> list[Drawn]:
     if backend == "demo":
         each, frames, picture = {
             "quick": (1, 11, (144, 256)),
-            "usual": (1, 21, (216, 384)),
+            "usual": (2, 21, (216, 384)),
             "full": (4, 48, (216, 384)),
         }[size]
         kinds = [kind for kind in KINDS if kind != "crowd"]

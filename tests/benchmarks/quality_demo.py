@@ -23,18 +23,20 @@ from tests.benchmarks.quality import (
 from tests.benchmarks.scores import COLUMNS, mean
 
 _CHOSEN = (
+    "no clean-up",
     "no backward pass",
     "background never wins back (paper)",
     "background wins from any window",
+    "s_P = 10",
+    "ε = 0",
 )
 _SEPARATE = Method("separate captions", detect=DetectSettings(joint_caption=False))
 
 
 def run(size: Size) -> Part:
     """The default and the variants that could matter."""
-    methods = [v for v in VARIANTS if v is OURS or v.name in _CHOSEN]
-    if size == "full":
-        methods = [*VARIANTS, _SEPARATE]
+    methods = [v for v in VARIANTS if size == "full" or v is OURS or v.name in _CHOSEN]
+    methods.append(_SEPARATE)
     drawn = shots_for("demo", size)
     found = measure(methods, "demo", drawn)
     _, _, picture, frames = drawn[0]
