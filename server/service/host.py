@@ -143,6 +143,7 @@ class Host:
             task.cancel()
         await asyncio.to_thread(self._executor.stop)
         await self._server.stop(1.0)
+        await asyncio.to_thread(self._uploads.close)
         for close in self._closing:
             close()
         self._settings.address_file.unlink(missing_ok=True)

@@ -87,7 +87,7 @@ async def _fill(arrival: Arrival, requests: AsyncIterator[Any]) -> Any:
             waiting.append(data)
             if writing is None or writing.done() or len(waiting) == _CHUNKS_WAITING:
                 await write()
-        if waiting:
+        if waiting or writing is None:  # without data: all of it arrived earlier
             await write()
     finally:
         if writing is not None:

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from server.errors import InputError
+from server.errors import InputError, ResourceError
 from server.jobs.errors import BusyError, LimitError, NotFoundError, StateError
 from server.jobs.uploads import Uploads
 
@@ -25,7 +25,7 @@ def send(uploads, data, *, user="ann", sha256=None, offset=0, size=None):
     sha256 = sha256 or name(data)
     size = size if size is not None else len(data)
     with uploads.receive(user, sha256, size_bytes=size, offset=offset) as arrival:
-        for start in range(offset, len(data), 1000):
+        for start in range(offset, len(data) or 1, 1000):
             arrival.write([data[start : start + 1000]])
         return arrival.complete
 
@@ -34,6 +34,7 @@ def test_a_content_is_there_once_it_is_whole(uploads):
     assert uploads.received("ann", name(PNG)) == 0
     assert send(uploads, PNG)
     assert uploads.received("ann", name(PNG)) is None
+    uploads.require("ann", [name(PNG)])
     handle = uploads.open("ann", name(PNG), suffix="png")
     assert os.read(handle, 10_000) == PNG
     os.close(handle)
@@ -52,6 +53,41 @@ def test_a_broken_upload_goes_on_where_it_stopped(uploads):
     with pytest.raises(StateError, match="has 2500 bytes here, the upload starts at 0"):
         send(uploads, PNG)
     assert send(uploads, PNG, offset=2500)
+
+
+def left_by_a_killed_server(uploads, data, *, sha256):
+    part = uploads.path("ann", sha256).with_suffix(".part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(data)
+    return part
+
+
+def test_what_was_whole_when_the_server_was_killed_is_taken_as_it_is(uploads):
+    left_by_a_killed_server(uploads, PNG, sha256=name(PNG))
+    uploads.require("ann", [name(PNG)])
+    assert uploads.path("ann", name(PNG)).read_bytes() == PNG
+
+
+def test_an_upload_of_what_was_whole_already_ends_without_data(uploads):
+    left_by_a_killed_server(uploads, PNG, sha256=name(PNG))
+    with uploads.receive("ann", name(PNG), size_bytes=len(PNG), offset=len(PNG)) as arrival:
+        arrival.write([])
+        assert arrival.complete
+
+
+def test_half_of_a_content_is_missing_and_kept_when_a_job_needs_it(uploads):
+    part = left_by_a_killed_server(uploads, PNG[:2500], sha256=name(PNG))
+    with pytest.raises(StateError, match="1 of 1 uploaded files are missing"):
+        uploads.require("ann", [name(PNG)])
+    assert part.read_bytes() == PNG[:2500]
+
+
+def test_a_job_is_not_taken_in_when_its_uploads_do_not_reach_the_disk(uploads):
+    with uploads.receive("ann", name(PNG), size_bytes=len(PNG), offset=0) as arrival:
+        arrival.write([PNG])
+        uploads.path("ann", name(PNG)).mkdir()  # no file can get this name
+    with pytest.raises(ResourceError, match="cannot be written"):
+        uploads.require("ann", [name(PNG)])
 
 
 def test_bytes_of_another_hash_are_thrown_away(uploads):
@@ -73,6 +109,7 @@ def test_what_is_no_picture_is_not_kept(uploads):
 
 def test_a_picture_under_another_formats_name_is_not_opened(uploads):
     send(uploads, PNG)
+    uploads.require("ann", [name(PNG)])
     with pytest.raises(InputError, match=r"is called \.exr but is none"):
         uploads.open("ann", name(PNG), suffix="exr")
 
@@ -112,6 +149,7 @@ def test_retention_keeps_what_jobs_need(uploads):
     second = PNG + b"2"
     send(uploads, PNG)
     send(uploads, second)
+    uploads.require("ann", [name(PNG), name(second)])
     for data in (PNG, second):
         os.utime(uploads.path("ann", name(data)), (0, 0))
     freed = uploads.clean(older_than_seconds=60, keep={("ann", name(PNG))})
