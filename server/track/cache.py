@@ -115,14 +115,10 @@ class MaskCache:
                 epsilon[ahead] = margin
         for group, (number, strongest, epsilon) in best.items():
             enters = strongest >= HALF
-            lost = ~enters
             enters &= self.probability[group] + epsilon <= strongest
             self.layer[group][enters] = number[enters]
             self.probability[group][enters] = strongest[enters]
-            # Layers beyond the table, and none, find _KEEPS at its ends.
-            margin_here = background_margin.take(self.layer[group], mode="clip")
-            lost &= self.probability[group] + margin_here <= FULL - strongest
-            self._give_up(group, lost, strongest)
+            self._give_up(group, strongest, background_margin)
 
     def _agrees(
         self, group: int, box: tuple[slice, slice], layer: int, value: NDArray[np.integer]
@@ -132,27 +128,36 @@ class MaskCache:
         shared = int(np.count_nonzero(self.layer[group][box][seen] == layer))
         return size > 0 and shared >= AGREEMENT * size
 
-    def _give_up(self, group: int, lost: NDArray[np.bool_], strongest: Plane) -> None:
-        """Make pixels background; their layer claims no more there than the window gave any."""
+    def _give_up(self, group: int, strongest: Plane, margin: NDArray[np.int32]) -> None:
+        """Make background of pixels where it is ahead of their layer by the layer's margin.
+
+        The layer claims no more there than the window gave any.
+        """
+        box = _box(self.layer[group] > 0)
+        if box is None:
+            return
+        layer, probability = self.layer[group][box], self.probability[group][box]
+        rest = strongest[box]
+        # Layers beyond the table, and none, find _KEEPS at its ends.
+        lost = probability + margin.take(layer, mode="clip") <= FULL - rest
+        lost &= rest < HALF
         if not lost.any():
             return
-        layer, rest = self.layer[group][lost], strongest[lost]
+        own, rest = layer[lost], rest[lost]
         second = self.groups + group
-        planes = [
-            plane[index][lost]
-            for plane in (self.claim_layer, self.claim_probability)
-            for index in (group, second)
-        ]
-        layer_1, layer_2, best_1, best_2 = planes
-        best_1 = np.where(layer_1 == layer, np.minimum(best_1, rest), best_1)
-        best_2 = np.where(layer_2 == layer, np.minimum(best_2, rest), best_2)
+        layers = [self.claim_layer[index][box] for index in (group, second)]
+        bests = [self.claim_probability[index][box] for index in (group, second)]
+        layer_1, layer_2 = (plane[lost] for plane in layers)
+        best_1, best_2 = (plane[lost] for plane in bests)
+        best_1 = np.where(layer_1 == own, np.minimum(best_1, rest), best_1)
+        best_2 = np.where(layer_2 == own, np.minimum(best_2, rest), best_2)
         first = best_1 >= best_2
-        self.claim_layer[group][lost] = np.where(first, layer_1, layer_2)
-        self.claim_layer[second][lost] = np.where(first, layer_2, layer_1)
-        self.claim_probability[group][lost] = np.where(first, best_1, best_2)
-        self.claim_probability[second][lost] = np.where(first, best_2, best_1)
-        self.layer[group][lost] = 0
-        self.probability[group][lost] = 0
+        layers[0][lost] = np.where(first, layer_1, layer_2)
+        layers[1][lost] = np.where(first, layer_2, layer_1)
+        bests[0][lost] = np.where(first, best_1, best_2)
+        bests[1][lost] = np.where(first, best_2, best_1)
+        layer[lost] = 0
+        probability[lost] = 0
 
     def lock(self, group: int, layer: int, pixels: NDArray[np.bool_]) -> None:
         """Make a layer's mask on this frame exactly ``pixels`` (H, W), beyond any later merge."""
