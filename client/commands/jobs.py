@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0; errors are raised.
     """
-    from protos import segmatte_pb2 as wire
+    from client.shots import STATES
 
     with connect(arguments) as client:
         if arguments.resume:
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             job, number = arguments.priority
             print(describe(client.set_priority(job, int(number))))
         else:
-            states = [wire.JobState.Value(name.upper()) for name in arguments.state]
+            states = [number for number, name in STATES.items() if name in arguments.state]
             for job in client.jobs(
                 states=states, owner=arguments.owner, text=arguments.text, limit=arguments.limit
             ):

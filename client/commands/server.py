@@ -99,12 +99,16 @@ def plate_to_upload(
     )
 
 
-def state_name(number: int) -> str:
-    """A job's state in lower case; what a newer server says is "unknown"."""
-    from protos import segmatte_pb2 as wire
+def state_name(state: Any) -> str:
+    """A job's state as people call it; what a newer server says is "unknown"."""
+    from client.shots import STATES
 
-    names = {int(value): name.lower() for name, value in wire.JobState.items()}
-    return names.get(number, "unknown").replace("job_state_unspecified", "unknown")
+    return STATES.get(state, "unknown")
+
+
+def exit_code(job: Any) -> int:
+    """What a program ends with whose job is done: 0, or 6 when nothing was found."""
+    return 6 if job.result_note.startswith("Nothing was found") else 0
 
 
 def describe(job: Any) -> str:

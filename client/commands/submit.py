@@ -12,6 +12,7 @@ from client.commands.server import (
     add_server_arguments,
     add_upload_arguments,
     connect,
+    exit_code,
     plate_to_upload,
 )
 
@@ -77,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(job.result_note, file=sys.stderr)
         if arguments.out:
             fetch(client, job_id, arguments.out)
-    return 6 if job.result_note.startswith("Nothing was found") else 0
+    return exit_code(job)
 
 
 def _submit(arguments: argparse.Namespace, folder: Path) -> str:

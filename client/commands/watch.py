@@ -6,7 +6,14 @@ import argparse
 import sys
 from typing import Any
 
-from client.commands.server import Line, add_server_arguments, connect, duration, state_name
+from client.commands.server import (
+    Line,
+    add_server_arguments,
+    connect,
+    duration,
+    exit_code,
+    state_name,
+)
 
 HELP = "follow a job until it ends"
 
@@ -22,12 +29,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Follow the job.
 
     Returns:
-        0 when it is done; errors are raised, a failed job's own among them.
+        0 when it is done, 6 when nothing was found; errors are raised, a failed job's own among
+        them.
     """
     with connect(arguments) as client:
         job = follow(client, arguments.job, quiet=arguments.quiet)
         print(f"{job.id} {state_name(job.state)} {job.result_note}".rstrip())
-        return 6 if job.result_note.startswith("Nothing was found") else 0
+        return exit_code(job)
 
 
 def follow(client: Any, job_id: str, *, quiet: bool = False) -> Any:
