@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -10,18 +12,22 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
+import objectid
+from protos import segmatte_pb2 as wire
 from server.prompts import load_prompts
 from tests.backends.test_demo_models import SLACK, card_figures
 from tests.integration.web.conftest import (
     FIRST_FRAME,
     FRAMES,
+    SIZE,
     choose_plate,
     drag,
     in_window,
     open_page,
 )
-from tests.system.serving import fetch
+from tests.system.serving import ROOT, fetch
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
@@ -110,7 +116,7 @@ def test_three_clicks_give_the_mask_the_model_card_promises(click, site):
     assert np.mean(found) >= card_figures("demo-sam2.md", "prompts-easy")["point"] - SLACK
 
 
-def test_objects_are_named_undone_hidden_and_saved_as_a_run_takes_them(click, site, tmp_path):
+def test_objects_are_named_undone_hidden_saved_and_run(click, site, tmp_path):
     page = click
     answered(page, lambda: drag(page, box_of(site.mask(FIRST_FRAME, HERO))))
     name_it(page, "hero")
@@ -156,6 +162,17 @@ def test_objects_are_named_undone_hidden_and_saved_as_a_run_takes_them(click, si
     page.reload()
     page.wait_for_selector("main[data-ready]")
     assert page.locator(".objects button.name").all_text_contents() == shown
+
+    command = [sys.executable, "-m", "client", "run", site.plate, "--models", "demo"]
+    command += ["--prompts", tmp_path / "prompts.json", "--out", tmp_path / "out"]
+    command += ["--range", f"{FIRST_FRAME}-{FIRST_FRAME + 1}", "--device", "cpu"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for frame in (FIRST_FRAME, FIRST_FRAME + 1):
+        file = objectid.read_frame(tmp_path / "out" / "objectid" / f"street.{frame}.exr")
+        assert set(file.manifest.ids) == set(shown)
+        hero = objectid.pick(file.frame, [file.manifest.ids["/hero"]])
+        assert iou(hero >= 0.5, site.mask(frame, HERO)) >= 0.7
 
 
 def test_dropped_pictures_become_a_plate(page, site, tmp_path):
@@ -211,6 +228,53 @@ def test_tracked_mattes_are_corrected_and_only_the_affected_frames_change(click,
     assert f"{affected[0]}–{affected[-1]}" in page.locator(".hint").text_content()
     assert page.locator("main img").count() == 0
     assert page.title() == "Click – Segmatte"
+
+
+def test_a_stopped_job_goes_on_where_it_stopped(click, site):
+    page = click
+    answered(page, lambda: drag(page, box_of(site.mask(FIRST_FRAME, HERO))))
+    page.click("text=Track")
+    progress = page.locator(".progress")
+    finished = page.locator(".scrubber i[title='Mattes are there']").first
+    finished.wait_for(state="attached", timeout=600_000)
+    progress.get_by_role("button", name="Cancel").click()
+    expect(progress).to_contain_text("Cancelled. Finished frames are kept.", timeout=600_000)
+    job = page.url.partition("job=")[2]
+    client = site.server.client()
+    kept = {f.name: f.sha256 for f in client.results(job).files if f.has_frame}
+    assert 0 < len(kept) < FRAMES
+
+    progress.get_by_role("button", name="Go on").click()
+    expect(progress).to_contain_text(f"Done: {FRAMES} frames.", timeout=600_000)
+    again = client.job(job)
+    assert (again.state, again.attempt) == (wire.DONE, 2)
+    done = {f.name: f.sha256 for f in client.results(job).files if f.has_frame}
+    assert len(done) == FRAMES
+    assert kept.items() <= done.items()
+
+
+def test_a_movie_is_a_plate_once_its_length_is_told(page, site):
+    path = site.plate.parent / "street.mp4"
+    codec = cv2.VideoWriter.fourcc(*"mp4v")
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, 24.0, SIZE[::-1])
+    for index in range(3):
+        writer.write(site.shot.frame(index).pixels[..., ::-1])
+    writer.release()
+
+    open_page(page, site, "click")
+    page.click("text=Plate …")
+    page.fill("dialog input[type=text]", str(path))
+    page.click("dialog button[type=submit]")
+    page.fill("input[aria-label='Frames']", "3")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog", state="detached")
+    assert page.locator("input[aria-label='Last frame']").input_value() == "3"
+    page.keyboard.press("End")
+    page.wait_for_selector(".view-message:empty", state="attached")
+    truth = site.mask(FIRST_FRAME + 2, HERO)
+    mask = answered(page, lambda: drag(page, box_of(truth)))
+    assert draft(page)[0]["keyframes"].keys() == {"3"}
+    assert iou(mask, truth) >= card_figures("demo-sam2.md", "prompts-easy")["box"] - SLACK - 0.1
 
 
 def test_the_printed_address_signs_in_and_keys_are_listed(site, browser):
