@@ -61,7 +61,7 @@ class Actor:
 
     @property
     def reach(self) -> float:
-        """Largest distance, in units, from the middle sideways."""
+        """Largest distance, in units, from x = 0 sideways."""
         return max(abs(self.extent[0]), abs(self.extent[2]))
 
 

@@ -111,7 +111,7 @@ class _Figure:
     rest: npt.NDArray[np.float64]
     """(2,) how far each arm is held off the body."""
     elbow: npt.NDArray[np.float64]
-    """(2,)"""
+    """(2,) how far each elbow is bent."""
     sleeves: bool
     legs_bare: bool
     bottom: str
