@@ -55,7 +55,7 @@ def measure(name: str, size: str, folder: Path) -> bool:
         return True
     print(f"{name} …", flush=True)
     command = [sys.executable, "-W", "ignore", "-m", module, "--json"]
-    if name not in ("objectid", "server"):
+    if name != "objectid":
         command += ["--size", size]
     done = subprocess.run(
         command,

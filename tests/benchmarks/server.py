@@ -1,24 +1,26 @@
 """``python -m tests.benchmarks.server --json``: what the server costs, beside bare gRPC.
 
-Transfers are measured against a bare gRPC stream of the same chunks on the same machine; ratios
-say more than seconds on a machine with other work. Losses stand beside wins.
+Transfers are measured in turns with bare gRPC streams of the same chunks on the same machine, each
+after the disk has come to rest: ratios say more than seconds on a machine with other work. A bare
+stream moves bytes from memory to nowhere; ours reads, checks and keeps files.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import functools
 import hashlib
 import json
 import os
-import platform
-import statistics
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -26,23 +28,37 @@ import grpc
 from client.library import Client
 from protos import segmatte_pb2 as wire
 from server.jobs.store import NewJob, Store
+from tests.benchmarks.measure import Part, Size, Spread, Table, main
 from tests.flat_plates import write_flat_plate
 from tests.system.serving import RunningServer, request
 
+TITLE = "Server"
+GOAL = 0.6
 CHUNK = 1 << 20
-
+FRAME_CHUNKS = 4
+MEBIBYTES: dict[Size, int] = {"quick": 16, "usual": 128, "full": 256}
+ROUNDS: dict[Size, int] = {"quick": 2, "usual": 11, "full": 21}
+WATCHERS: dict[Size, int] = {"quick": 20, "usual": 200, "full": 200}
+QUEUED: dict[Size, int] = {"quick": 50, "usual": 1000, "full": 1000}
+EXR = b"\x76\x2f\x31\x01"
 
 _BARE_SERVER = """
-import sys, grpc
+import os, sys, tempfile, grpc
 from concurrent import futures
 def up(requests, context):
     for _ in requests: pass
+    return b""
+def keep(requests, context):
+    with tempfile.TemporaryFile(dir=sys.argv[1], buffering=0) as file:
+        for data in requests: file.write(data)
+        os.fsync(file.fileno())
     return b""
 def down(request, context):
     data = bytes(1 << 20)
     for _ in range(int(request)): yield data
 handlers = grpc.method_handlers_generic_handler("b", {
     "up": grpc.stream_unary_rpc_method_handler(up),
+    "keep": grpc.stream_unary_rpc_method_handler(keep),
     "down": grpc.unary_stream_rpc_method_handler(down)})
 server = grpc.server(futures.ThreadPoolExecutor(4))
 server.add_generic_rpc_handlers((handlers,))
@@ -51,97 +67,121 @@ server.start(); sys.stdin.read()
 """
 
 
-@contextlib.contextmanager
-def bare_stream():
-    """Upload and download of bare chunks, server in another process; yields its pid, too."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _BARE_SERVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    data = bytes(CHUNK)
-    try:
-        with grpc.insecure_channel(f"127.0.0.1:{process.stdout.readline().strip()}") as channel:
-            upload, download = channel.stream_unary("/b/up"), channel.unary_stream("/b/down")
-
-            def up(megabytes):
-                upload(data for _ in range(megabytes))
-
-            def down(megabytes):
-                for _ in download(str(megabytes).encode()):
-                    pass
-
-            yield process.pid, up, down
-    finally:
-        process.communicate("")
-
-
+@dataclass
 class Measured:
-    """Seconds, and CPU seconds of client and server together, of repeated work."""
+    """Wall and CPU seconds, the latter of client and server together, of repeated work."""
 
-    def __init__(self, pid):
-        self.pid = pid
-        self.seconds = []
-        self.cpu_seconds = []
+    pid: int
+    seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
 
-    def run(self, work):
+    def run(self, work: Callable[[], object]) -> None:
+        """Once more, beginning with a disk at rest."""
+        os.sync()
         cpu, begun = self._cpu(), time.perf_counter()
         work()
         self.seconds.append(time.perf_counter() - begun)
         self.cpu_seconds.append(self._cpu() - cpu)
 
-    def without_warm_up(self):
-        del self.seconds[0], self.cpu_seconds[0]
-        return self
+    def share_of(self, other: Measured) -> Spread:
+        """Another's time divided by ours, turn by turn; the first turn warms up."""
+        pairs = zip(other.seconds[1:], self.seconds[1:], strict=True)
+        return Spread.of([theirs / ours for theirs, ours in pairs])
 
-    def _cpu(self):
+    def _cpu(self) -> float:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         ticks = int(fields[11]) + int(fields[12])
         return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def transfers(server, folder, megabytes, *, repeats):
-    """Ours (hashed, synced, checked) and bare in turns, so that other work hits both alike.
+@contextlib.contextmanager
+def bare_server(folder: Path) -> Iterator[tuple[int, grpc.Channel]]:
+    """A server of bare chunks in another process; its pid and a channel to it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _BARE_SERVER, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{process.stdout.readline().strip()}") as channel:
+            yield process.pid, channel
+    finally:
+        process.communicate("")
+
+
+def transfers(
+    server: RunningServer, folder: Path, mebibytes: int, *, rounds: int
+) -> tuple[dict[str, Measured], int]:
+    """Ours and bare in turns, so that other work hits all alike.
 
     Returns:
-        Bare and our upload, bare and our download, and what a second submit moved and took.
+        What was measured by name, and the bytes a second upload of the same moved.
     """
-    with server.client() as client, bare_stream() as (bare_pid, bare_up, bare_down):
-        pid = server.process.pid
-        up, down = (Measured(bare_pid), Measured(pid)), (Measured(bare_pid), Measured(pid))
-        plate = write_flat_plate(folder / "plate", frames=2)
-        job_id = client.wait(client.submit(request(plate)).id).id
-        asked = wire.DownloadResultRequest(job_id=job_id, name=_plant(server, job_id, megabytes))
+    with server.client() as client, bare_server(folder) as (bare_pid, channel):
+        up, keep = channel.stream_unary("/b/up"), channel.stream_unary("/b/keep")
+        down = channel.unary_stream("/b/down")
+        data = bytes(CHUNK)
+        job_id = client.wait(client.submit(request(write_flat_plate(folder, frames=2))).id).id
+        asked = wire.DownloadResultRequest(
+            job_id=job_id, name=_plant(server, job_id, mebibytes * CHUNK)
+        )
+        bare: dict[str, Callable[[], object]] = {
+            "bare upload": lambda: up(data for _ in range(mebibytes)),
+            "bare upload, written and synced": lambda: keep(data for _ in range(mebibytes)),
+            "bare download": lambda: _drain(down(str(mebibytes).encode())),
+        }
+        found = {name: Measured(bare_pid) for name in bare}
+        for name in ("one file", "one file, on disk", "frames", "frames, on disk", "download"):
+            found[name] = Measured(server.process.pid)
+        again = 0
+        for _ in range(rounds + 1):
+            for name, work in bare.items():
+                found[name].run(work)
+            for name, chunks in (("one file", mebibytes), ("frames", FRAME_CHUNKS)):
+                contents = _write_files(folder, mebibytes // chunks, size=chunks * CHUNK)
+                found[name].run(functools.partial(client.upload, contents))
+                waited = _until_on_disk(server, contents)
+                found[f"{name}, on disk"].seconds.append(found[name].seconds[-1] + waited)
+                again += client.upload(contents)
+                for path in contents.values():
+                    path.unlink()
+            found["download"].run(
+                lambda: _drain(client.connection.stream(client._stub.DownloadResult, asked))
+            )
+        return found, again
 
-        def our_down():
-            for _ in client.connection.stream(client._stub.DownloadResult, asked):
-                pass
 
-        for number in range(repeats + 1):
-            data = b"\x76\x2f\x31\x01" + os.urandom(megabytes * CHUNK - 4)
-            path = folder / f"{number}.exr"
-            path.write_bytes(data)
-            os.sync()
-            contents = {hashlib.sha256(data).digest(): path}
-            up[0].run(lambda: bare_up(megabytes))
-            up[1].run(lambda contents=contents: client.upload(contents))
-            begun = time.perf_counter()
-            again = client.upload(contents)
-            second = time.perf_counter() - begun
-            down[0].run(lambda: bare_down(megabytes))
-            down[1].run(our_down)
-            path.unlink()
-    for measured in (*up, *down):
-        measured.without_warm_up()
-    return up, down, again, second
+def _drain(messages: Iterable[object]) -> None:
+    for _ in messages:
+        pass
 
 
-def _plant(server, job_id, megabytes):
+def _write_files(folder: Path, count: int, *, size: int) -> dict[bytes, Path]:
+    """New files that begin like pictures; sha256 → file."""
+    contents = {}
+    for number in range(count):
+        data = EXR + os.urandom(size - len(EXR))
+        path = folder / f"{number}.exr"
+        path.write_bytes(data)
+        contents[hashlib.sha256(data).digest()] = path
+    return contents
+
+
+def _until_on_disk(server: RunningServer, contents: Mapping[bytes, Path]) -> float:
+    """Seconds until all have their names, which they get once they are synced."""
+    begun = time.perf_counter()
+    (user,) = (server.state / "uploads").iterdir()
+    for sha256 in contents:
+        while not (user / sha256.hex()[:2] / sha256.hex()).exists():
+            time.sleep(0.001)
+    return time.perf_counter() - begun
+
+
+def _plant(server: RunningServer, job_id: str, size: int) -> str:
     """A large result, put where results lie."""
-    import sqlite3
-
-    data = os.urandom(megabytes * CHUNK)
+    data = os.urandom(size)
     (server.state / "jobs" / job_id / "result" / "big.bin").write_bytes(data)
     with contextlib.closing(sqlite3.connect(server.state / "jobs.sqlite")) as db:
         db.execute(
@@ -152,36 +192,39 @@ def _plant(server, job_id, megabytes):
     return "big.bin"
 
 
-def latency(client, job_id, count=100):
-    """Seconds of single GetJob calls."""
-    seconds = []
-    for _ in range(count):
+def latency(client: Client, job_id: str, *, calls: int = 200) -> Spread:
+    """Milliseconds of single GetJob calls."""
+    found = []
+    for _ in range(calls):
         begun = time.perf_counter()
         client.job(job_id)
-        seconds.append(time.perf_counter() - begun)
-    return seconds
+        found.append(1000 * (time.perf_counter() - begun))
+    return Spread.of(found)
 
 
-def beside_watchers(server, plate, watchers):
-    """GetJob alone and beside watchers of a job that runs."""
+def beside_watchers(
+    server: RunningServer, plate: Path, watchers: int
+) -> tuple[Spread, Spread, int]:
+    """GetJob alone, beside watchers of a job that runs, and how many really watched."""
     with server.client() as client:
         job = client.submit(request(plate))
         alone = latency(client, job.id)
         clients = [server.client() for _ in range(8)]
         pool = futures.ThreadPoolExecutor(watchers)
-
         watching = set()
+        seen = threading.Event()
 
-        def follow(one: Client, number: int):
+        def follow(one: Client, number: int) -> None:
             with contextlib.suppress(Exception):
                 for _ in one.watch(job.id):
                     watching.add(number)
+                    if len(watching) == watchers:
+                        seen.set()
 
         for number in range(watchers):
             pool.submit(follow, clients[number % len(clients)], number)
-        time.sleep(3)
-        crowded = latency(client, job.id)
-        count = len(watching)
+        seen.wait(60)
+        crowded, count = latency(client, job.id), len(watching)
         client.cancel(job.id)
         for one in clients:
             one.close()
@@ -189,21 +232,31 @@ def beside_watchers(server, plate, watchers):
     return alone, crowded, count
 
 
-def resident_bytes(pid):
+def resident_mebibytes(pid: int) -> float:
     """Memory of a process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS"):
-            return int(line.split()[1]) * 1024
-    return 0
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"/proc/{pid}/status names no memory")
 
 
-def queue_memory(server, jobs):
+@dataclass(frozen=True)
+class Queue:
+    """What many queued jobs cost."""
+
+    before_mebibytes: float
+    after_mebibytes: float
+    listed: int
+    list_seconds: float
+
+
+def queue(server: RunningServer, jobs: int) -> Queue:
     """Server memory before and after many queued jobs of 1,000 frames, all listed once."""
     store = Store(server.state / "jobs.sqlite")
     store.drain(True)
     with server.client() as client:
         client.jobs()
-        before = resident_bytes(server.process.pid)
+        before = resident_mebibytes(server.process.pid)
         frames = [[n, hashlib.sha256(str(n).encode()).hexdigest(), "png"] for n in range(1000)]
         plate = {"name": "p.####.png", "frames": frames, "format": None, "window": None}
         text = json.dumps({"plate": plate})
@@ -212,84 +265,109 @@ def queue_memory(server, jobs):
         begun = time.perf_counter()
         listed = len(client.jobs(limit=jobs))
         seconds = time.perf_counter() - begun
-        after = resident_bytes(server.process.pid)
+        after = resident_mebibytes(server.process.pid)
     store.close()
-    return before, after, listed, seconds
+    return Queue(before, after, listed, seconds)
 
 
-def compared(name, pair, megabytes):
-    """Bare and ours; the share is bare divided by ours, turn by turn."""
-    bare, ours = pair
-    shares = [b / o for b, o in zip(bare.seconds, ours.seconds, strict=True)]
-
-    def cpu(measured):
-        return round(1000 * statistics.median(measured.cpu_seconds) / megabytes, 2)
-
-    return {
-        f"bare_{name}_seconds": spread(bare.seconds),
-        f"{name}_seconds": spread(ours.seconds),
-        f"{name}_share_of_bare": spread(shares),
-        f"{name}_cpu_milliseconds_per_megabyte": {"bare": cpu(bare), "ours": cpu(ours)},
+def transfer_table(found: Mapping[str, Measured], mebibytes: int, *, rounds: int) -> Table:
+    """All sides, their seconds, what they cost, and their shares of the bare ones."""
+    synced = "bare upload, written and synced"
+    compared = {
+        synced: ("bare upload", ""),
+        "one file": ("bare upload", synced),
+        "one file, on disk": ("bare upload", synced),
+        "frames": ("bare upload", synced),
+        "frames, on disk": ("bare upload", synced),
+        "download": ("bare download", ""),
     }
-
-
-def spread(seconds):
-    """Median and range."""
-    return {
-        "median": round(statistics.median(seconds), 5),
-        "min": round(min(seconds), 5),
-        "max": round(max(seconds), 5),
+    names = {
+        "one file": "upload of one file",
+        "one file, on disk": "… until it is on disk",
+        "frames": f"upload of {mebibytes // FRAME_CHUNKS} files",
+        "frames, on disk": "… until they are on disk",
     }
+    rows = []
+    for name, measured in found.items():
+        bare, kept = compared.get(name, ("", ""))
+        spent = [1000 * seconds / mebibytes for seconds in measured.cpu_seconds[1:]]
+        rows.append(
+            (
+                names.get(name, name),
+                Spread.of(measured.seconds[1:]),
+                f"{measured.share_of(found[bare]).median:.2f}" if bare else "",
+                f"{measured.share_of(found[kept]).median:.2f}" if kept else "",
+                f"{Spread.of(spent).median:.1f}" if spent else "",
+            )
+        )
+    return Table(
+        f"{mebibytes} MiB in chunks of 1 MiB, {rounds} rounds in turns",
+        ("side", "wall s", "share of bare", "share of written and synced", "CPU ms / MiB"),
+        tuple((name, str(wall), *rest) for name, wall, *rest in rows),
+        (
+            "Bare: one gRPC stream of a buffer that is in memory, thrown away where it arrives. "
+            "Written and synced: the same, every chunk written to a file and synced at the end. "
+            "Ours reads files, asks what is missing, and hashes, checks and writes on the server; "
+            "it is answered when all bytes are checked, and a job that needs them is taken in when "
+            "they are on disk. Share: the bare side's time divided by ours, median of the rounds. "
+            "CPU: client and server together. Every turn begins with a disk at rest.",
+        ),
+    )
 
 
-def main():
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--megabytes", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--watchers", type=int, default=200)
-    parser.add_argument("--jobs", type=int, default=1000)
-    arguments = parser.parse_args()
+def run(size: Size) -> Part:
+    """Transfers, then many watchers, then a long queue."""
+    mebibytes, rounds = MEBIBYTES[size], ROUNDS[size]
     settings = "[limits]\nstreams = 1000\nqueued_jobs = 100000"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plate = write_flat_plate(folder / "slow", frames=40)
         environment = {"STEP_SECONDS": "0.25"}
         with RunningServer(folder / "state", settings=settings, environment=environment) as server:
-            up, down, again, second = transfers(
-                server, folder, arguments.megabytes, repeats=arguments.repeats
-            )
-            alone, crowded, watching = beside_watchers(server, plate, arguments.watchers)
-            before, after, listed, listing = queue_memory(server, arguments.jobs)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    report = {
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "load": [round(value, 1) for value in os.getloadavg()],
-            "python": platform.python_version(),
-            "grpc": grpc.__version__,
-            "commit": commit,
+            found, again = transfers(server, folder, mebibytes, rounds=rounds)
+            alone, crowded, watching = beside_watchers(server, plate, WATCHERS[size])
+            many = queue(server, QUEUED[size])
+    bare, synced = found["bare upload"], found["bare upload, written and synced"]
+    up, kept = found["one file"].share_of(bare).median, found["one file"].share_of(synced).median
+    frames = found["frames"].share_of(bare).median
+    down = found["download"].share_of(found["bare download"]).median
+    grown = many.after_mebibytes - many.before_mebibytes
+    return Part(
+        TITLE,
+        (
+            f"Upload: {up:.2f} of a bare gRPC stream that throws the bytes away (goal {GOAL}: "
+            f"{_verdict(up >= GOAL)}), {kept:.2f} of one that writes and syncs them; {frames:.2f} "
+            f"in files of {FRAME_CHUNKS} MiB.",
+            f"Download: {down:.2f} of a bare gRPC stream (goal {GOAL}: {_verdict(down >= GOAL)}).",
+            f"A second upload of the same moves {again} bytes (goal 0: {_verdict(again == 0)}).",
+            f"One job is told in {alone.median:.1f} ms alone, {crowded.median:.1f} ms beside "
+            f"{watching} watchers.",
+            f"{many.listed} queued jobs of 1000 frames take {grown:.0f} MiB of the server.",
+        ),
+        (
+            transfer_table(found, mebibytes, rounds=rounds),
+            Table(
+                "Many callers, many jobs",
+                ("what", "found"),
+                (
+                    ("GetJob alone, ms", str(alone)),
+                    (f"GetJob beside {watching} watchers of a running job, ms", str(crowded)),
+                    ("server with an empty queue, MiB", f"{many.before_mebibytes:.0f}"),
+                    (f"with {many.listed} jobs, all listed, MiB", f"{many.after_mebibytes:.0f}"),
+                    ("listing all of them, s", f"{many.list_seconds:.2f}"),
+                ),
+            ),
+        ),
+        values={
+            "seconds": {name: measured.seconds[1:] for name, measured in found.items()},
+            "cpu_seconds": {name: measured.cpu_seconds[1:] for name, measured in found.items()},
         },
-        "megabytes": arguments.megabytes,
-        **compared("upload", up, arguments.megabytes),
-        **compared("download", down, arguments.megabytes),
-        "second_submit_bytes": again,
-        "second_submit_seconds": round(second, 4),
-        "get_job_alone_seconds": spread(alone),
-        "get_job_beside_watchers_seconds": spread(crowded),
-        "watchers": watching,
-        "queued_jobs_listed": listed,
-        "list_all_seconds": round(listing, 3),
-        "server_memory_bytes": {"before": before, "after": after},
-        "threads_left": threading.active_count(),
-    }
-    print(json.dumps(report, indent=None if arguments.json else 2))
-    return 0
+    )
+
+
+def _verdict(is_met: bool) -> str:
+    return "met" if is_met else "missed"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(run, __doc__)
