@@ -18,6 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "requirements"
+# One image is the server, the browser pages' server and a node of a Ray cluster.
+EXTRAS = ("--extra=server", "--extra=web", "--extra=ray")
 BUILD = ("setuptools", "wheel")
 _TORCH = re.compile(r"(torch|torchvision|triton|nvidia-.+|cuda-.+)==")
 _HEADER = """\
@@ -33,7 +35,7 @@ _TORCH_NOTE = """\
 def main() -> int:
     """Resolve anew and write; returns the exit code."""
     pins = _torch_pins()
-    with_dependencies = _compile(["pyproject.toml", "--extra", "server"], more=[*BUILD, *pins])
+    with_dependencies = _compile(["pyproject.toml", *EXTRAS], more=[*BUILD, *pins])
     # These ask for opencv-python, whose wheel needs libGL; what they really need is in the extra.
     alone = _compile(["requirements/models.txt", "--no-deps"])
     entries = sorted({**with_dependencies, **alone}.values())

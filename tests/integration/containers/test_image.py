@@ -34,6 +34,8 @@ HEALTH = ["python", "/opt/segmatte/health.py"]
 STATE = "/var/lib/segmatte"
 DEFINITION = ROOT / "containers" / "segmatte.def"
 HEADER_KEYS = {"Bootstrap", "From"}
+EXTRAS = ("server", "web", "ray")
+"""What the image can be: a server, the browser pages' server, a node of a Ray cluster."""
 SECTIONS = {
     *("setup", "files", "post", "environment", "runscript", "startscript", "test"),
     *("labels", "help", "arguments"),
@@ -153,7 +155,7 @@ def test_the_locks_hold_all_that_is_asked_for_by_hash_and_name_no_host():
     models = (ROOT / "requirements" / "models.txt").read_text().splitlines()
     asked = [
         *project["dependencies"],
-        *project["optional-dependencies"]["server"],
+        *(line for extra in EXTRAS for line in project["optional-dependencies"][extra]),
         *(line for line in models if line and not line.startswith("#")),
         *re.findall(r"\b(?:torch|torchvision)==[\w.]+", (ROOT / "Makefile").read_text()),
     ]
@@ -361,6 +363,20 @@ def wait_for(condition, *, seconds=120):
 
 
 # ------------------------------------------------------------------------------ apptainer
+
+
+def test_the_image_is_a_node_of_a_ray_cluster_and_serves_the_pages(flat, shared):
+    home = shared / "home"
+    home.mkdir()
+    os.chown(home, FARM_UID, FARM_UID)
+    code = (
+        "import client.web.app, os, ray; "
+        "ray.init(num_cpus=1, include_dashboard=False, _temp_dir=os.environ['HOME'] + '/ray'); "
+        "print(ray.get(ray.remote(os.getuid).remote()))"
+    )
+    environment = {"RAY_USAGE_STATS_ENABLED": "0"}
+    ran = run(*flat.command("python", "-c", code, uid=FARM_UID, home=home, environment=environment))
+    assert ran.stdout.split()[-1] == str(FARM_UID)
 
 
 def test_a_farm_job_runs_as_its_submitter_through_the_definition(flat, plate, shared, say):
