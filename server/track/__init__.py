@@ -5,7 +5,14 @@ tracked already; ``cache`` holds the result and the rule by which a window chang
 """
 
 from server.track.cache import FULL, CacheFolder, MaskCache
-from server.track.lockstep import Lockstep, Tracker, Window, WindowPrompt, prompt_from_labels
+from server.track.lockstep import (
+    Lockstep,
+    Tracker,
+    Window,
+    WindowPrompt,
+    layers_left_out,
+    prompt_from_labels,
+)
 from server.track.passes import ArtistObject, Layer, ShotTracker, TrackSettings, key_indices
 from server.track.prompt import GroupPrompt, MatchSettings, NewLayer, build_prompt
 
@@ -26,5 +33,6 @@ __all__ = [
     "WindowPrompt",
     "build_prompt",
     "key_indices",
+    "layers_left_out",
     "prompt_from_labels",
 ]

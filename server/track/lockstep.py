@@ -66,32 +66,37 @@ class WindowPrompt:
     """(K, H, W)."""
 
 
-def prompt_from_labels(
+def layers_left_out(
     labels: NDArray[np.uint16], *, most: int, first: frozenset[int] = frozenset()
-) -> tuple[WindowPrompt, tuple[int, ...]]:
-    """Take apart label maps into one mask per layer.
+) -> tuple[int, ...]:
+    """Numbers of the layers a window has no room for: all but the largest, ascending.
 
     Args:
         labels: (G, H, W) layer numbers, 0 = none.
-        most: at most this many layers; the largest stay.
+        most: layers of a window.
         first: layers that stay whatever their size.
-
-    Returns:
-        The prompt, and the numbers of the layers left out.
     """
-    sizes: list[tuple[bool, int, int, int]] = []
+    sizes = [(layer not in first, -area, layer) for layer, _, area in _areas(labels)]
+    return tuple(sorted(layer for _, _, layer in sorted(sizes)[most:]))
+
+
+def prompt_from_labels(labels: NDArray[np.uint16]) -> WindowPrompt:
+    """Take label maps (G, H, W), 0 = none, apart into one mask per layer."""
+    found = sorted(_areas(labels))
+    masks = np.empty((len(found), *labels.shape[1:]), np.bool_)
+    for row, (layer, group, _) in enumerate(found):
+        np.equal(labels[group], layer, out=masks[row])
+    return WindowPrompt(tuple(f[0] for f in found), tuple(f[1] for f in found), masks)
+
+
+def _areas(labels: NDArray[np.uint16]) -> list[tuple[int, int, int]]:
+    """Layer, group and pixels of every layer."""
+    found = []
     for group, plane in enumerate(labels):
         areas = np.bincount(plane.ravel())
         areas[0] = 0
-        for layer in np.flatnonzero(areas).tolist():
-            sizes.append((layer in first, int(areas[layer]), layer, group))
-    sizes.sort(key=lambda s: (not s[0], -s[1], s[2]))
-    chosen = sorted((layer, group) for _, _, layer, group in sizes[:most])
-    masks = np.empty((len(chosen), *labels.shape[1:]), np.bool_)
-    for row, (layer, group) in enumerate(chosen):
-        np.equal(labels[group], layer, out=masks[row])
-    prompt = WindowPrompt(tuple(c[0] for c in chosen), tuple(c[1] for c in chosen), masks)
-    return prompt, tuple(sorted(s[2] for s in sizes[most:]))
+        found += [(layer, group, int(areas[layer])) for layer in np.flatnonzero(areas).tolist()]
+    return found
 
 
 @dataclass

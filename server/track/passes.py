@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from server.errors import ResultError, SettingsError
 from server.segment import HALF, BoolImage, Features, Mask, Rejection, Segmentation
 from server.track.cache import FULL, CacheFolder, MaskCache, save_atomically
-from server.track.lockstep import Lockstep, Tracker, WindowPrompt, prompt_from_labels
+from server.track.lockstep import Lockstep, Tracker, layers_left_out, prompt_from_labels
 from server.track.prompt import GroupPrompt, MatchSettings, NewLayer, build_prompt
 
 TAKE_OVER_IOU = 0.5
@@ -353,7 +353,9 @@ class ShotTracker:
             labels[group] = answer.labels
             new += [(group, layer) for layer in answer.new]
             rejections += answer.rejections
-        _, left_out = self._window(labels)
+        left_out = layers_left_out(
+            labels, most=self.settings.max_objects, first=frozenset(self._artist)
+        )
         if left_out:
             labels[np.isin(labels, left_out)] = 0
         return _Record(
@@ -365,13 +367,8 @@ class ShotTracker:
             left_out,
         )
 
-    def _window(self, labels: NDArray[np.uint16]) -> tuple[WindowPrompt, tuple[int, ...]]:
-        return prompt_from_labels(
-            labels, most=self.settings.max_objects, first=frozenset(self._artist)
-        )
-
     def _open(self, lockstep: Lockstep, index: int, features: Features, record: _Record) -> None:
-        lockstep.open(index, features, self._window(record.labels)[0])
+        lockstep.open(index, features, prompt_from_labels(record.labels))
 
     def _fill_untracked(self, index: int, cache: MaskCache, record: _Record | None) -> None:
         """Give a prompted layer without any pixel here the free pixels of its prompt, at 0.5."""

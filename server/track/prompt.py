@@ -57,8 +57,6 @@ class GroupPrompt:
     """(H, W): number of the layer each pixel prompts, 0 = none."""
     new: tuple[NewLayer, ...]
     rejections: tuple[Rejection, ...]
-    taken: tuple[tuple[int, int], ...] = ()
-    """(index of a mask, number of the artist's layer it belongs to)."""
 
 
 def build_prompt(
@@ -94,12 +92,11 @@ def build_prompt(
     areas = np.bincount(cached.ravel(), minlength=1)
     new: list[NewLayer] = []
     rejections: list[Rejection] = []
-    taken: list[tuple[int, int]] = []
 
     def reject(mask: Mask, reason: str) -> None:
         rejections.append(Rejection(frame, mask.category, mask.box, mask.score, reason))
 
-    for position, mask in enumerate(masks):
+    for mask in masks:
         inside = np.bincount(cached[mask.pixels], minlength=len(areas))
         candidates = [
             (int(layer), int(inside[layer]), int(areas[layer]))
@@ -114,7 +111,6 @@ def build_prompt(
         if isinstance(verdict, str):
             reject(mask, verdict)
         elif verdict in artist:
-            taken.append((position, verdict))
             reject(mask, "taken: it is an artist's object")
         else:
             free = mask.pixels & (labels == 0)
@@ -130,7 +126,7 @@ def build_prompt(
     small = np.flatnonzero(np.bincount(labels.ravel()) < settings.least_area)
     if len(small):
         labels[np.isin(labels, small)] = 0
-    return GroupPrompt(labels, tuple(new), tuple(rejections), tuple(taken))
+    return GroupPrompt(labels, tuple(new), tuple(rejections))
 
 
 def _match(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from server.segment import Mask, Segmentation
-from server.track import FULL, MaskCache, build_prompt, prompt_from_labels
+from server.track import FULL, MaskCache, build_prompt, layers_left_out, prompt_from_labels
 
 SIZE = (48, 96)
 EPSILON = round(0.1 * FULL)
@@ -129,10 +129,9 @@ def plain_tracking(
             )
             labels[group] = answer.labels
             births.extend((new.number, group, index) for new in answer.new)
-        prompt, left_out = prompt_from_labels(labels, most=settings.max_objects)
-        assert not left_out
+        assert not layers_left_out(labels, most=settings.max_objects)
         prompts[index].append(labels)
-        return prompt
+        return prompt_from_labels(labels)
 
     def run(index, prompt, *, reverse):
         if not prompt.layers:

@@ -12,6 +12,7 @@ from server.track import (
     ShotTracker,
     TrackSettings,
     key_indices,
+    layers_left_out,
     prompt_from_labels,
 )
 from tests.unit.track.shots import SIZE, Scene, Wobbly, moving, plain_tracking, stream
@@ -263,11 +264,17 @@ def test_a_full_window_keeps_the_largest_layers_and_reports_the_rest(tmp_path):
 def test_layers_come_apart_into_one_mask_each():
     labels = np.zeros((2, *SIZE), np.uint16)
     labels[0, 0:10, 0:10], labels[0, 20:40, 20:40], labels[1, 5:10, 5:10] = 4, 2, 3
-    prompt, left_out = prompt_from_labels(labels, most=2)
-    assert (prompt.layers, prompt.groups, left_out) == ((2, 4), (0, 0), (3,))
-    prompt, _ = prompt_from_labels(labels, most=2, first=frozenset({3}))
-    assert prompt.layers == (2, 3)
-    assert prompt.masks.sum(axis=(1, 2)).tolist() == [400, 25]
+    prompt = prompt_from_labels(labels)
+    assert (prompt.layers, prompt.groups) == ((2, 3, 4), (0, 1, 0))
+    assert prompt.masks.sum(axis=(1, 2)).tolist() == [400, 25, 100]
+
+
+def test_the_smallest_layers_are_left_out_unless_they_come_first():
+    labels = np.zeros((2, *SIZE), np.uint16)
+    labels[0, 0:10, 0:10], labels[0, 20:40, 20:40], labels[1, 5:10, 5:10] = 4, 2, 3
+    assert layers_left_out(labels, most=2) == (3,)
+    assert layers_left_out(labels, most=2, first=frozenset({3})) == (4,)
+    assert layers_left_out(labels, most=3) == ()
 
 
 @pytest.mark.parametrize("bad", [{"step": 0}, {"interval": 0}, {"margin": 1.0}, {"max_objects": 0}])
