@@ -28,6 +28,8 @@ PARTS = (
     "objectid",
     "server",
 )
+NOTED = ("kills",)
+"""Chapters that ``make test-long`` writes."""
 FOLDER = REPOSITORY / "docs" / "benchmarks"
 
 
@@ -40,7 +42,7 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     failed = [name for name in arguments.only if not measure(name, arguments.size, arguments.out)]
-    files = {name: arguments.out / f"{name}.json" for name in PARTS}
+    files = {name: arguments.out / f"{name}.json" for name in (*PARTS, *NOTED)}
     parts = {n: json.loads(path.read_text()) for n, path in files.items() if path.exists()}
     write(parts, arguments.out)
     print(f"report: {arguments.out / 'README.md'}")

@@ -3,13 +3,13 @@
 import contextlib
 import json
 import os
-import platform
 import random
 import shutil
 import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -407,14 +407,45 @@ def standing(server):
 
 
 def note_down(path, seed, outcome):
-    """Add one seed's run to a report, with the machine and the commit."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+    """Add one seed's run to a chapter of the benchmarks' report."""
+    from tests.benchmarks.measure import Clock, Part, Table, as_data
+
+    before = json.loads(path.read_text())["values"] if path.exists() else {}
+    runs = {**before.get("runs", {}), str(seed): outcome}
+    jobs = sum(run["jobs"] for run in runs.values())
+    equal = sum(run["jobs_done_with_every_byte_equal"] for run in runs.values())
+    kills = [kill for run in runs.values() for kill in run["kills"]]
+    met = Counter(kill["running_stage"] or "between jobs or starting" for kill in kills)
+    table = Table(
+        "Kills by seed",
+        ("seed", "kills of a worker", "of the server", "jobs", "all bytes equal", "attempts", "s"),
+        tuple(
+            (
+                name,
+                sum(kill["killed"] == "worker" for kill in run["kills"]),
+                sum(kill["killed"] == "server" for kill in run["kills"]),
+                run["jobs"],
+                run["jobs_done_with_every_byte_equal"],
+                f"1 to {max(run['attempts_of_each_job'])}",
+                run["seconds"],
+            )
+            for name, run in runs.items()
+        ),
+        (
+            "Signal 9 at a random moment, while jobs of eight frames run with the fake models: "
+            f"{', '.join(f'{stage} {count}' for stage, count in met.most_common())}. Every result "
+            "file but the report and the overlay movie is compared with an undisturbed run.",
+        ),
     )
-    runs = json.loads(path.read_text())["runs"] if path.exists() else {}
-    report = {
-        "commit": commit.stdout.strip(),
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
-        "runs": {**runs, str(seed): outcome},
-    }
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    part = Part(
+        "Random kills",
+        (
+            f"{len(kills)} kills of workers and server: {equal} of {jobs} jobs ended done, every "
+            "output byte equal to an undisturbed run (goal: all).",
+        ),
+        (table,),
+        values={"runs": runs},
+    )
+    took = Clock(wall=sum(run["seconds"] for run in runs.values()))
+    size = "full" if len(outcome["kills"]) >= 50 else "quick"
+    path.write_text(json.dumps(as_data(part, size=size, seconds=took), indent=1) + "\n")
