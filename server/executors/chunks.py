@@ -75,19 +75,38 @@ class SharedShot:
         missing = tuple(frame for frame in frames if str(frame) not in done)
         return Plan(missing, len(frames), self._request.detect.batch)
 
-    def do(self, frames: Sequence[int], *, report: Report, cancellation: Cancellation) -> None:
+    def do(
+        self,
+        frames: Sequence[int],
+        *,
+        boxes_only: bool,
+        report: Report,
+        cancellation: Cancellation,
+    ) -> None:
         """Boxes and masks of some key frames; what is there already is not done again.
+
+        Args:
+            frames: numbers of key frames; none: only get ready, the shot itself is not touched.
+            boxes_only: leave their masks to somebody else.
+            report: told about every frame.
+            cancellation: asked once per frame.
 
         Raises:
             ServerError: a frame cannot be read, or this device computes otherwise than the one
                 the shot was begun on.
         """
+        if not frames:
+            if self._request.prompt is not None:
+                self._models.segmenter()
+                self._models.detector()
+            return
         shot = self._shot(report, cancellation)
         indices = sorted(shot.chosen(frames))
         try:
             shot.segmenter()  # first: a device that may not take part has done nothing yet
             shot.detect(indices)
-            shot.segment(indices)
+            if not boxes_only:
+                shot.segment(indices)
         finally:
             shot.measure.save()
 

@@ -187,6 +187,10 @@ class JobExecutor(ABC):
         with self._guard:
             self._running.pop(job, None)
             self._idle.append(keeper)
+        self.look()
+
+    def look(self) -> None:
+        """There may be something to do for a device that has nothing."""
         self._changed.set()
 
     def spare(self) -> int:
@@ -411,29 +415,25 @@ class _Keeper:
         spare = 0 if run.is_correction else self._executor.spare()
         if not spare:
             return
-        plan = self._tell(process, self._shared_order("plan", order, ""), run)
-        if run.is_over or len(plan["frames"]) <= plan["batch"]:
-            return
-        run.share = share = Share(
-            order,
-            owner=self.name,
-            frames=plan["frames"],
-            total=plan["total"],
-            batch=plan["batch"],
-            devices=1 + spare,
-            changed=self._look_at_share,
-        )
+        share = Share(order, owner=self.name, devices=1 + spare, changed=self._look_at_share)
         with self._executor.offered(share):
+            plan = self._tell(process, self._shared_order("plan", order, ""), run)
+            if run.is_over or len(plan["frames"]) <= plan["batch"]:
+                return
+            share.begin(plan["frames"], total=plan["total"], batch=plan["batch"])
+            run.share = share
+            self._executor.look()
             while not run.is_over:
                 chunk = share.take(self.name)
-                if chunk is None and not share.is_helped:
+                if chunk is None and not share.is_going_on:
                     break
                 if chunk is None:
                     self._follow(process, _Waiting(run, share))
                 else:
-                    told = self._shared_order("chunk", order, "", frames=chunk.frames)
+                    told = self._shared_order("chunk", order, "", **chunk.as_data())
                     self._tell(process, told, run)
-                    share.done(self.name)
+                    share.done(self.name, chunk)
+                    self._executor.look()
         run.share_is_over()
 
     def _help(self, share: Share, chunk: Chunk) -> None:
@@ -441,9 +441,7 @@ class _Keeper:
         task, reason = _Help(share), ""
         try:
             part = part_name(self.name)
-            told = self._shared_order(
-                "chunk", share.order_for(self.name), part, frames=chunk.frames
-            )
+            told = self._shared_order("chunk", share.order_for(self.name), part, **chunk.as_data())
             process = self._ready_process()
             self._show("helping")
             self._tell(process, told, task)
@@ -452,7 +450,7 @@ class _Keeper:
             reason = str(error)
         finally:
             if task.is_done:
-                share.done(self.name)
+                share.done(self.name, chunk)
             else:
                 share.back(self.name, chunk, reason=reason)
 
@@ -604,7 +602,7 @@ class _Run:
         if say == "progress":
             cancel = self._progress(message)
         elif say == "key frame" and self.share is not None:
-            self.share.note(message["stage"])
+            self.share.note(message["stage"], message["frame"])
             cancel = self._report_share(self.share)
         elif say in ("planned", "shared"):
             return True, False
@@ -765,7 +763,7 @@ class _Waiting:
         _, cancel = self._run.take(message)
         if cancel:
             self._share.close()
-        return not self._share.is_helped or cancel, False
+        return not self._share.must_wait or cancel, False
 
 
 class _Help:
@@ -782,7 +780,7 @@ class _Help:
     def take(self, message: Message) -> tuple[bool, bool]:
         say = message["say"]
         if say == "key frame":
-            self._share.note(message["stage"])
+            self._share.note(message["stage"], message["frame"])
         elif say == "shared":
             self.is_done = True
             return True, False

@@ -5,8 +5,10 @@ It is told what to do, one order per line, and says what happens, one message pe
     {"do": "run", "order": {…}}            {"say": "progress", …} {"say": "warning", …}
                                            {"say": "done", "note": …} or {"say": "error", …}
     {"do": "plan", "order": {…}}           {"say": "planned", "frames": […], "total": 40, …}
-    {"do": "chunk", "order": {…}, "part": "cpu-1", "frames": […]}
-                                           {"say": "key frame", "stage": …} {"say": "shared"}
+    {"do": "chunk", "order": {…}, "part": "cpu-1", "frames": […],
+     "boxes_only": false}
+                                           {"say": "key frame", "stage": …} {"say": "shared"};
+                                           without frames: the plate is opened, models loaded
     {"do": "leave"}                        the shot of earlier chunks is let go
     {"do": "cancel"}                       the running job or chunk ends with CancelledError
     {"do": "preview" | "open" | "prompt" | "undo" | "close", "id": 7, …}
@@ -170,7 +172,10 @@ class Runner:
         from server.executors.prepare import Order, prepared
 
         if not hasattr(self._engine, "open_shared"):  # one that runs whole shots only
-            self.say("planned", frames=[], total=0, batch=1)
+            if order["do"] == "plan":
+                self.say("planned", frames=[], total=0, batch=1)
+            else:
+                self.say("shared")
             return
         what, cancellation = Order.from_data(order["order"]), self._cancellation
         if self._shared_key != what.folder:
@@ -188,7 +193,12 @@ class Runner:
             if progress.frame is not None:
                 self.say("key frame", stage=progress.stage, frame=progress.frame)
 
-        self._shot.do(order["frames"], report=report, cancellation=cancellation)
+        self._shot.do(
+            order["frames"],
+            boxes_only=order["boxes_only"],
+            report=report,
+            cancellation=cancellation,
+        )
         self.say("shared")
 
     def _leave(self) -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from server.executors.prepare import Order
 
@@ -28,14 +28,23 @@ class Chunk:
     """Key frames for one worker."""
 
     frames: tuple[int, ...]
+    boxes_only: bool = False
+    """Masks are left to whoever is free then."""
     tries: int = 0
+
+    def as_data(self) -> dict[str, Any]:
+        """JSON values, as a worker is told."""
+        return {"frames": self.frames, "boxes_only": self.boxes_only}
 
 
 class Share:
     """The key frames of one running job that still have to be done. Safe to use from all threads.
 
+    Until it is known which they are, every helper is asked once to get ready, with a chunk of none.
     Chunks start large, so that a plate is read ahead, and shrink towards the end, so that no device
-    waits long for the last one.
+    waits long for the last one. A detector takes whole batches, the same as on one device. So the
+    last batches, one per device, are done stage by stage: masks are made frame by frame, by
+    whoever is free.
     """
 
     def __init__(
@@ -43,40 +52,48 @@ class Share:
         order: Order,
         *,
         owner: str,
-        frames: Sequence[int],
-        total: int,
-        batch: int,
         devices: int,
         changed: Callable[[], None],
     ) -> None:
-        """Offer the key frames.
+        """Have helpers get ready.
 
         Args:
             order: of the job's attempt.
             owner: worker of the attempt.
-            frames: key frames not done yet.
-            total: key frames of the shot.
-            batch: frames a detector takes at once; chunks are multiples of it.
             devices: how many may take part.
             changed: called, in any thread, when the owner has something to look at.
         """
-        self.total = total
+        self.total = 0
         self.helpers: set[str] = set()
         """Workers that have had a chunk, beside the owner."""
         self.remarks: list[str] = []
         """What went wrong with helpers, for the job's log."""
         self._order = order
         self._owner = owner
-        self._left = list(frames)
+        self._left: list[int] = []
+        self._detected: list[int] = []
+        """Frames whose boxes are there, and whose masks nobody is at."""
         self._returned: list[Chunk] = []
-        self._batch = batch
+        self._batch = 0
         self._devices = devices
         self._changed = changed
         self._lock = threading.Lock()
         self._busy: set[str] = set()
         self._refused: set[str] = set()
         self._open = True
-        self._done = Counter(detect=total - len(frames), segment=total - len(frames))
+        self._missing: dict[str, set[int]] = {"detect": set(), "segment": set()}
+
+    def begin(self, frames: Sequence[int], *, total: int, batch: int) -> None:
+        """Offer the key frames.
+
+        Args:
+            frames: key frames not done yet.
+            total: key frames of the shot.
+            batch: frames a detector takes at once; chunks are multiples of it.
+        """
+        with self._lock:
+            self.total, self._batch, self._left = total, batch, list(frames)
+            self._missing = {stage: set(frames) for stage in self._missing}
 
     @property
     def is_open(self) -> bool:
@@ -84,41 +101,69 @@ class Share:
         return self._open
 
     @property
-    def is_helped(self) -> bool:
-        """Whether another worker is at a chunk now."""
+    def is_going_on(self) -> bool:
+        """Whether there are chunks to take, or another worker is at one."""
         with self._lock:
-            return bool(self._busy - {self._owner})
+            return self._has_chunks or self._is_helped
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether there is no chunk to take until another worker has done its own."""
+        with self._lock:
+            return self._is_helped and not self._has_chunks
+
+    @property
+    def _has_chunks(self) -> bool:
+        return bool(self._left or self._detected or self._returned)
+
+    @property
+    def _is_helped(self) -> bool:
+        return bool(self._busy - {self._owner})
 
     def take(self, worker: str) -> Chunk | None:
         """Key frames for a worker, or None if there are none for it."""
         with self._lock:
             if not self._open or worker in self._refused:
                 return None
-            if self._returned:
-                chunk = self._returned.pop()
-            elif self._left:
-                fair = -(-len(self._left) // (2 * self._devices))
-                batches = max(1, min(fair, _MOST_FRAMES) // self._batch)
-                size = batches * self._batch
-                chunk = Chunk(tuple(self._left[:size]))
-                del self._left[:size]
-            else:
+            chunk = self._next() if self._batch else self._get_ready(worker)
+            if chunk is None:
                 return None
-            self._busy.add(worker)
+            if chunk.frames:
+                self._busy.add(worker)
             if worker != self._owner:
                 self.helpers.add(worker)
             return chunk
 
-    def note(self, stage: str) -> None:
+    def _get_ready(self, worker: str) -> Chunk | None:
+        return None if worker in self.helpers else Chunk(())
+
+    def _next(self) -> Chunk | None:
+        if self._returned:
+            return self._returned.pop()
+        if self._left:
+            boxes_only = len(self._left) <= self._devices * self._batch
+            fair = min(_fair(self._left, self._devices), _MOST_FRAMES)
+            frames = _cut(self._left, max(1, fair // self._batch) * self._batch)
+            return Chunk(frames, boxes_only)
+        if self._detected:
+            return Chunk(_cut(self._detected, _fair(self._detected, self._devices)))
+        return None
+
+    def note(self, stage: str, frame: int) -> None:
         """A stage of one key frame is on disk."""
         with self._lock:
-            self._done[stage] = min(self._done[stage] + 1, self.total)
+            self._missing[stage].discard(frame)
         self._changed()
 
-    def done(self, worker: str) -> None:
+    def done(self, worker: str, chunk: Chunk) -> None:
         """A worker has finished its chunk."""
         with self._lock:
             self._busy.discard(worker)
+            self._missing["detect"].difference_update(chunk.frames)
+            if chunk.boxes_only:
+                self._detected += chunk.frames
+            else:
+                self._missing["segment"].difference_update(chunk.frames)
         self._changed()
 
     def back(self, worker: str, chunk: Chunk, *, reason: str = "") -> None:
@@ -135,7 +180,7 @@ class Share:
                 self._refused.add(worker)
                 self.remarks.append(f"{worker} left stages 1 and 2 to others: {reason}")
             tries = chunk.tries + bool(reason)
-            if tries < _MOST_TRIES:
+            if chunk.frames and tries < _MOST_TRIES:
                 self._returned.append(replace(chunk, tries=tries))
         self._changed()
 
@@ -146,8 +191,8 @@ class Share:
     def progress(self) -> tuple[str, int]:
         """The stage the key frames are in together, and how many have passed it."""
         with self._lock:
-            stage = "detect" if self._done["detect"] < self.total else "segment"
-            return stage, self._done[stage]
+            stage = "detect" if self._missing["detect"] else "segment"
+            return stage, self.total - len(self._missing[stage])
 
     def order_for(self, helper: str) -> Order:
         """What a helper is told: a folder of its own for links, the attempt's for results.
@@ -161,6 +206,17 @@ class Share:
         if not result.is_symlink():
             result.symlink_to(Path("..", "..", "result"))
         return replace(self._order, folder=str(folder))
+
+
+def _fair(left: Sequence[int], devices: int) -> int:
+    """Frames of a chunk, half of what a device will still have to do."""
+    return -(-len(left) // (2 * devices))
+
+
+def _cut(left: list[int], count: int) -> tuple[int, ...]:
+    first = tuple(left[:count])
+    del left[:count]
+    return first
 
 
 def part_name(worker: str) -> str:

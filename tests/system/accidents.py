@@ -55,8 +55,8 @@ class AccidentEngine(SharingEngine):
         shot = super().open_shared(work, part=part)
         do, who = shot.do, "helper" if part else "owner"
 
-        def watched(frames, *, report, cancellation):
-            do(frames, report=_meeting(report, who), cancellation=cancellation)
+        def watched(frames, *, report, **more):
+            do(frames, report=_meeting(report, who), **more)
 
         shot.do = watched
         return shot
