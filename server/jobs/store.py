@@ -17,17 +17,40 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from server.jobs.database import Database
 from server.jobs.errors import LeaseLostError, LimitError, NotFoundError, StateError
+from server.jobs.records import (
+    Event,
+    EventKind,
+    Failure,
+    Job,
+    Lease,
+    NewJob,
+    ResultFile,
+    StageRow,
+    State,
+    User,
+    WorkerRow,
+    as_job,
+    as_user,
+)
 
-State = Literal["queued", "running", "done", "failed", "cancelled"]
-EventKind = Literal["state", "stage", "frame", "log", "warning"]
-
-ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
+__all__ = [
+    "Clock",
+    "Event",
+    "Failure",
+    "Job",
+    "Lease",
+    "NewJob",
+    "ResultFile",
+    "StageRow",
+    "Store",
+    "User",
+    "WorkerRow",
+]
 
 
 class Clock:
@@ -47,132 +70,6 @@ class Clock:
             return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         except OSError:
             return "unknown"
-
-
-@dataclass(frozen=True)
-class NewJob:
-    """What is put into the queue."""
-
-    owner: str
-    kind: Literal["shot", "correction"]
-    request: str
-    """JSON, read by the worker alone."""
-    title: Mapping[str, Any]
-    """JSON values shown in lists: plate, prompt, objects, range, output folder."""
-    request_id: str = ""
-    priority: int = 0
-    labels: Mapping[str, str] = field(default_factory=dict)
-    source: str = ""
-    """Job a correction starts from."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a job failed, for people."""
-
-    kind: str
-    message: str
-    retryable: bool = False
-    frame: int | None = None
-
-
-@dataclass(frozen=True)
-class StageRow:
-    """Progress of one stage."""
-
-    name: str
-    done: int
-    total: int
-    unit: str
-    rate: float
-    """Units per second, 0 = not known."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One job as it stands."""
-
-    id: str
-    number: int
-    owner: str
-    kind: str
-    state: State
-    priority: int
-    request_id: str
-    request: str
-    title: Mapping[str, Any]
-    labels: Mapping[str, str]
-    source: str
-    created: float
-    started: float | None
-    finished: float | None
-    attempt: int
-    fresh: bool
-    """The next attempt starts from nothing instead of going on."""
-    worker: str
-    cancel_requested: bool
-    error: Failure | None
-    note: str
-    stage: str
-    message: str
-    last_event: int
-    warnings: int
-    frames_done: int
-    frames_total: int
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing will change by itself any more."""
-        return self.state in ENDED
-
-
-@dataclass(frozen=True)
-class Lease:
-    """The right to work on one job: ``attempt`` is the fencing number."""
-
-    job: Job
-    attempt: int
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a job, numbered from 1."""
-
-    number: int
-    kind: EventKind
-    time: float
-    text: str
-    frame: int | None
-
-
-@dataclass(frozen=True)
-class ResultFile:
-    """A published file of a job."""
-
-    name: str
-    size_bytes: int
-    sha256: bytes
-    frame: int | None
-
-
-@dataclass(frozen=True)
-class WorkerRow:
-    """One worker as it last said."""
-
-    name: str
-    device: str
-    state: str
-    job: str
-    pid: int
-
-
-@dataclass(frozen=True)
-class User:
-    """Somebody who may call."""
-
-    name: str
-    is_admin: bool
-    groups: tuple[str, ...] = ()
 
 
 class Store(Database):
@@ -291,7 +188,8 @@ class Store(Database):
             before: only jobs made before this job number: the next page.
             limit: how many at most.
         """
-        where, values = ["NOT removed"], []  # type: tuple[list[str], list[Any]]
+        where = ["NOT removed"]
+        values: list[object] = []
         if owner is not None:
             where.append("owner=?")
             values.append(owner)
@@ -313,7 +211,7 @@ class Store(Database):
             f"SELECT * FROM job WHERE {' AND '.join(where)} ORDER BY number DESC LIMIT ?",
             (*values, limit),
         )
-        return [_as_job(row) for row in rows]
+        return [as_job(row) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """State → how many jobs."""
@@ -514,7 +412,7 @@ class Store(Database):
         ).fetchone()
         if row is None:
             return None
-        job = _as_job(row)
+        job = as_job(row)
         # Rates start anew: the time between two attempts is nobody's work.
         db.execute(
             "UPDATE stage SET since=?, since_done=done, rate=0 WHERE job=?",
@@ -833,7 +731,7 @@ class Store(Database):
             raise NotFoundError(
                 f"There is no job {job_id!r} among yours. `segmatte jobs` lists them."
             )
-        return _as_job(row)
+        return as_job(row)
 
     # -------------------------------------------------------------------- operators' side
 
@@ -891,44 +789,9 @@ class Store(Database):
 
     def users(self) -> list[User]:
         """Everybody who may call."""
-        return [_as_user(row) for row in self._db().execute("SELECT * FROM user ORDER BY name")]
+        return [as_user(row) for row in self._db().execute("SELECT * FROM user ORDER BY name")]
 
     def user_of(self, token_hash: bytes) -> User | None:
         """Whose token this is."""
         row = self._db().execute("SELECT * FROM user WHERE token_hash=?", (token_hash,)).fetchone()
-        return _as_user(row) if row else None
-
-
-def _as_user(row: sqlite3.Row) -> User:
-    return User(row["name"], bool(row["is_admin"]), tuple(json.loads(row["groups"])))
-
-
-def _as_job(row: sqlite3.Row) -> Job:
-    return Job(
-        id=row["id"],
-        number=row["number"],
-        owner=row["owner"],
-        kind=row["kind"],
-        state=row["state"],
-        priority=row["priority"],
-        request_id=row["request_id"] or "",
-        request=row["request"],
-        title=json.loads(row["title"]),
-        labels=json.loads(row["labels"]),
-        source=row["source"],
-        created=row["created"],
-        started=row["started"],
-        finished=row["finished"],
-        attempt=row["attempt"],
-        fresh=bool(row["fresh"]),
-        worker=row["worker"],
-        cancel_requested=bool(row["cancel_requested"]),
-        error=Failure(**json.loads(row["error"])) if row["error"] else None,
-        note=row["note"],
-        stage=row["stage"],
-        message=row["message"],
-        last_event=row["last_event"],
-        warnings=row["warnings"],
-        frames_done=row["frames_done"],
-        frames_total=row["frames_total"],
-    )
+        return as_user(row) if row else None
