@@ -88,6 +88,11 @@ class Measured:
         pairs = zip(other.seconds[1:], self.seconds[1:], strict=True)
         return Spread.of([theirs / ours for theirs, ours in pairs])
 
+    def cpu_share_of(self, other: Measured) -> float:
+        """The same for CPU time, of medians: a clock of hundredths is too coarse for turns."""
+        theirs, ours = Spread.of(other.cpu_seconds[1:]), Spread.of(self.cpu_seconds[1:])
+        return theirs.median / ours.median
+
     def _cpu(self) -> float:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         ticks = int(fields[11]) + int(fields[12])
@@ -335,10 +340,13 @@ def run(size: Size) -> Part:
     return Part(
         TITLE,
         (
-            f"Upload: {up:.2f} of a bare gRPC stream that throws the bytes away (goal {GOAL}: "
-            f"{_verdict(up >= GOAL)}), {kept:.2f} of one that writes and syncs them; {frames:.2f} "
-            f"in files of {FRAME_CHUNKS} MiB.",
-            f"Download: {down:.2f} of a bare gRPC stream (goal {GOAL}: {_verdict(down >= GOAL)}).",
+            f"Upload: {up:.2f} of the speed of a bare gRPC stream that throws the bytes away "
+            f"(goal {GOAL}: {_verdict(up >= GOAL)}), {frames:.2f} in files of {FRAME_CHUNKS} MiB; "
+            f"{kept:.2f} of one that writes and syncs them. In CPU time: "
+            f"{found['one file'].cpu_share_of(bare):.2f} and "
+            f"{found['one file'].cpu_share_of(synced):.2f}.",
+            f"Download: {down:.2f} of a bare gRPC stream (goal {GOAL}: {_verdict(down >= GOAL)}), "
+            f"in CPU time {found['download'].cpu_share_of(found['bare download']):.2f}.",
             f"A second upload of the same moves {again} bytes (goal 0: {_verdict(again == 0)}).",
             f"One job is told in {alone.median:.1f} ms alone, {crowded.median:.1f} ms beside "
             f"{watching} watchers.",
