@@ -45,7 +45,7 @@ export async function remove(path) {
 
 /** Send dropped File objects as one plate: {plate, name, first, last, count}. */
 export async function upload(files, report = () => {}) {
-  const id = crypto.randomUUID ? crypto.randomUUID() : randomId();
+  const id = newId();
   let done = 0;
   for (const file of files) {
     report(done, files.length);
@@ -89,6 +89,11 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
+/** An id nobody else has; crypto.randomUUID is missing on plain addresses. */
+export function newId() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+}
+
 function address(path, query) {
   const values = Object.entries(query).filter(([, v]) => v !== null && v !== undefined);
   if (!values.length) return path;
@@ -113,8 +118,4 @@ async function send(method, path, { body, signal, keepalive, headers = {} } = {}
   const error = new CallError(response.status, await response.json().catch(() => ({})));
   if (response.status === 401 && location.pathname !== "/sign-in") location.assign("/sign-in");
   throw error;
-}
-
-function randomId() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
 }

@@ -52,6 +52,7 @@ function bar(me, keys) {
   const leave = async () => {
     await attempt(() => api.post("/api/sign-out"));
     localStorage.clear(); // drafts are this person's
+    sessionStorage.clear();
     location.assign("/sign-in");
   };
   fill(

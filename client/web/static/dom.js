@@ -82,6 +82,11 @@ export async function attempt(work) {
   }
 }
 
+/** "1 frame", "3 frames". */
+export function counted(count, what = "frame") {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}
+
 /** "1:05" or "2:03:04". */
 export function duration(seconds) {
   const whole = Math.round(seconds);

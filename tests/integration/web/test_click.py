@@ -188,6 +188,8 @@ def test_dropped_pictures_become_a_plate(page, site, tmp_path):
     truth = site.mask(FIRST_FRAME, HERO)
     mask = answered(page, lambda: drag(page, box_of(truth)))
     assert iou(mask, truth) >= card_figures("demo-sam2.md", "prompts-easy")["box"] - SLACK - 0.1
+    again = answered(page, page.reload)
+    assert np.array_equal(again, mask)
 
 
 def test_tracked_mattes_are_corrected_and_only_the_affected_frames_change(click, site, tmp_path):
@@ -277,7 +279,7 @@ def test_a_movie_is_a_plate_once_its_length_is_told(page, site):
     assert iou(mask, truth) >= card_figures("demo-sam2.md", "prompts-easy")["box"] - SLACK - 0.1
 
 
-def test_the_printed_address_signs_in_and_keys_are_listed(site, browser):
+def test_the_printed_address_signs_in_keys_are_listed_and_signing_out_forgets(site, browser):
     context = browser.new_context(viewport={"width": 1280, "height": 720})
     page = context.new_page()
     page.goto(site.key_url)
@@ -288,4 +290,9 @@ def test_the_printed_address_signs_in_and_keys_are_listed(site, browser):
     page.keyboard.press("Escape")
     page.goto(site.key_url)  # used up, but the cookie is there
     assert page.url == f"{site.url}/bench"
+    page.fill("input[aria-label='Prompt A']", "dog")
+    page.keyboard.press("Enter")
+    page.click("text=Sign out")
+    page.wait_for_url("**/sign-in")
+    assert page.evaluate("localStorage.length + sessionStorage.length") == 0
     context.close()

@@ -4,7 +4,7 @@
 // what is submitted is what was seen.
 
 import * as api from "../api.js";
-import { dialog, el, fill, notify, slider } from "../dom.js";
+import { counted, dialog, el, fill, notify, slider } from "../dom.js";
 import { FrameSource, FrameView, tinted } from "../frame_view.js";
 import { pickPlate, sendPictures, takeDrops } from "../plate_picker.js";
 import { Scrubber } from "../scrubber.js";
@@ -117,7 +117,7 @@ class Bench {
     };
     this.#parts.plate.textContent = plate.name;
     this.#parts.plate.title = plate.plate.path ?? plate.name;
-    this.#parts.span.textContent = `${plate.first}–${plate.last}, ${counted(plate.count, "frame")}`;
+    this.#parts.span.textContent = `${plate.first}–${plate.last}, ${counted(plate.count)}`;
     this.#scrubber.range(plate.first, plate.last);
     this.#scrubber.go(this.#state.frame);
     this.#layOut();
@@ -516,7 +516,7 @@ class Bench {
       return this.#parts[prompt ? "promptB" : "promptA"].focus();
     }
     const order = this.#order(text);
-    const id = requestId();
+    const id = api.newId();
     await dialog("Submit this shot", (close) => {
       const end = (value, name) => el("input", { type: "number", value: String(value), min: plate.first, max: plate.last, required: true, "aria-label": name });
       const [first, last] = [end(plate.first, "First frame"), end(plate.last, "Last frame")];
@@ -570,14 +570,6 @@ function said(value, usual) {
 
 function line(name, value) {
   return [el("dt", {}, name), el("dd", {}, value)];
-}
-
-function counted(count, what) {
-  return `${count} ${what}${count === 1 ? "" : "s"}`;
-}
-
-function requestId() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
 }
 
 function restored() {

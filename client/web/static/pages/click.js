@@ -268,7 +268,7 @@ class ClickPage {
     panel.submit.disabled = true;
     const job = await attempt(() =>
       api.post("/api/jobs", {
-        request_id: crypto.randomUUID?.() ?? "",
+        request_id: api.newId(),
         plate: this.#shot.plate,
         options: this.#shot.options,
         range: [Number(panel.first.value), Number(panel.last.value)],
@@ -288,7 +288,7 @@ class ClickPage {
     const { frame, name, prompt } = correction;
     const job = await attempt(() =>
       api.post(`/api/jobs/${encodeURIComponent(this.#job.job.id)}/correct`, {
-        request_id: crypto.randomUUID?.() ?? "",
+        request_id: api.newId(),
         object: name,
         keyframe: { frame, ...prompt },
         labels: { page: "click" },

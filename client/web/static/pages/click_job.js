@@ -1,7 +1,7 @@
 // A job that is followed: how far it is, and the mattes it has so far.
 
 import * as api from "../api.js";
-import { attempt, duration, el, fill, notify } from "../dom.js";
+import { attempt, counted, duration, el, fill, notify } from "../dom.js";
 import { Mattes } from "../mattes.js";
 
 export class FollowedJob {
@@ -113,7 +113,7 @@ export class FollowedJob {
         el("progress", { max: stage?.total || 1, value: stage?.done ?? 0 }),
         el("div.row", {}, stop, link),
       ],
-      done: () => [el("p", {}, job.note || `Done: ${job.frames_done} ${job.frames_done === 1 ? "frame" : "frames"}.`), el("div.row", {}, link)],
+      done: () => [el("p", {}, job.note || `Done: ${counted(job.frames_done)}.`), el("div.row", {}, link)],
       failed: () => [el("p.problem", {}, job.error?.message ?? "Failed."), el("div.row", {}, again, link)],
       cancelled: () => [el("p", {}, "Cancelled. Finished frames are kept."), el("div.row", {}, again, link)],
     };

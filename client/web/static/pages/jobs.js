@@ -1,7 +1,7 @@
 // One's own jobs: how far they are, what came out, and what can be done with them.
 
 import * as api from "../api.js";
-import { attempt, dialog, duration, el, fill, slider } from "../dom.js";
+import { attempt, counted, dialog, duration, el, fill, slider } from "../dom.js";
 import { FrameView } from "../frame_view.js";
 import { Scrubber } from "../scrubber.js";
 
@@ -504,10 +504,6 @@ class Player {
     this.view.say(null);
     this.view.show(this.#video, { plate: [width, height], pixel_aspect: 1, rect: [0, 0, width, height] });
   }
-}
-
-function counted(count, what = "frame") {
-  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }
 
 function shortName(plate) {
