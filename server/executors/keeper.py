@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 from server.errors import ResourceError, ServerError
 from server.executors.engine import Defaults
+from server.executors.interactive import Interactive
 from server.executors.prepare import Order
 from server.executors.process import Listener, Message, Worker
 from server.executors.share import Chunk, Share, part_name
@@ -111,7 +112,11 @@ class JobExecutor(ABC):
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._hand_out, name="hand out", daemon=True)
-        self._interactive = _Interactive(site, self._start_interactive)
+        self._interactive = Interactive(
+            self._start_interactive,
+            answer_seconds=site.answer_seconds,
+            idle_seconds=site.interactive_idle_seconds,
+        )
 
     @abstractmethod
     def start_worker(self, name: str, device: str, *, listener: Listener) -> Worker:
@@ -788,88 +793,3 @@ class _Help:
             self.reason = "" if message["kind"] == "CancelledError" else message["message"]
             return True, False
         return False, not self._share.is_open
-
-
-class _Interactive:
-    """The worker for previews and clicks: started when first asked, ended when idle."""
-
-    def __init__(self, site: Site, start: Callable[[Listener], Worker]) -> None:
-        self._site = site
-        self._start = start
-        self._guard = threading.Lock()
-        self._process: Worker | None = None
-        self._generation = 0
-        self._waiting: dict[int, queue.SimpleQueue[Message]] = {}
-        self._next = 0
-        self._used = self._answered = time.monotonic()
-
-    def ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        answers: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        with self._guard:
-            self._next += 1
-            number = self._next
-            self._used = time.monotonic()
-            if self._process is None:
-                generation = self._generation = number
-                self._answered = time.monotonic()
-                self._process = self._start(lambda message: self._hear(message, generation))
-            self._waiting[number] = answers
-            self._process.send({**order, "id": number})
-        try:
-            message = answers.get(timeout=self._site.answer_seconds)
-        except queue.Empty:
-            if time.monotonic() - self._answered > self._site.answer_seconds:
-                self._kill_hung()
-            raise BusyError(
-                "The server did not answer in time. It may be loading models: try again."
-            ) from None
-        finally:
-            self._waiting.pop(number, None)
-        if message["say"] == "exit":
-            raise BusyError(f"{message['reason']} Try again; sessions are lost.")
-        if message["say"] == "error":
-            raise raised(message)
-        return message
-
-    def stop(self) -> None:
-        with self._guard:
-            process, self._process = self._process, None
-        if process is not None:
-            process.end()
-
-    def tidy(self) -> None:
-        idle = time.monotonic() - self._used
-        if not self._waiting and idle > self._site.interactive_idle_seconds:
-            self.stop()
-
-    def _kill_hung(self) -> None:
-        """Nothing was answered for so long that it must hang in one call."""
-        with self._guard:
-            process = self._process
-        if process is not None:
-            _log.warning("the interactive worker hung and is started anew")
-            process.kill()
-
-    def _hear(self, message: Message, generation: int) -> None:
-        if message["say"] == "exit":
-            with self._guard:
-                if self._process is not None and self._generation == generation:
-                    self._process = None
-                waiting = list(self._waiting.values())
-            for answers in waiting:
-                answers.put(message)
-        elif (number := message.get("id")) is not None:
-            self._answered = time.monotonic()
-            if (found := self._waiting.get(number)) is not None:
-                found.put(message)
-
-
-def raised(message: Mapping[str, Any]) -> ServerError:
-    """The error a worker reported, to be raised again here."""
-    from server import errors
-
-    name = message["kind"]
-    kind = getattr(errors, name, None) or getattr(job_errors, name, None)
-    kind = kind or getattr(job_errors, f"{name}_", None) or ServerError
-    error: ServerError = kind(message["message"])
-    return error
