@@ -365,11 +365,10 @@ def run(size: Size) -> Part:
     return Part(
         title=TITLE,
         summary=(
-            f"Efficiency on {last} devices: {reached[0]:.0%} on stages 1 and 2 of one shot, "
-            f"{reached[1]:.0%} on {SHOTS} queued shots (goal {GOAL:.0%}: "
-            f"{'met' if min(reached) >= GOAL else 'missed'}). Without the time that workers "
-            f"waited for one of this machine's cores: {cores[0]:.0%} and {cores[1]:.0%} "
-            f"({'met' if min(cores) >= GOAL else 'missed'}).",
+            f"Efficiency on {last} devices, goal {GOAL:.0%}: {_judged(reached[0])} on stages 1 and "
+            f"2 of one shot, {_judged(reached[1])} on {SHOTS} queued shots. Without the time that "
+            "workers waited for one of this machine's cores, which other programs had: "
+            f"{_judged(cores[0])} and {_judged(cores[1])}.",
             f"{QUEUED} queued jobs on {MANY} simulated devices: "
             f"{loads['models take no time']['jobs_per_second']:.0f} jobs of {SHOT_FRAMES} frames "
             "a second if models took no time; at one second a frame devices are busy "
@@ -387,7 +386,8 @@ def run(size: Size) -> Part:
                 rows,
                 (
                     f"One shot: stages 1 and 2 of {key_frames} key frames, "
-                    f"{KEY_FRAME_SECONDS} s each, in chunks of whole detector batches. Queued: "
+                    f"{KEY_FRAME_SECONDS} s each, in whole detector batches, the last ones stage by "
+                    "stage. Queued: "
                     f"{SHOT_FRAMES} frames of {FRAME_SECONDS} s each. Efficiency is simulated "
                     "model time ÷ (devices × seconds), so one device shows the overhead alone. "
                     "With cores: the same, less the time that the main threads of the workers were "
@@ -427,6 +427,10 @@ def run(size: Size) -> Part:
             "scheduler": loads,
         },
     )
+
+
+def _judged(efficiency: float) -> str:
+    return f"{efficiency:.0%} ({'met' if efficiency >= GOAL else 'missed'})"
 
 
 def _cells(took: Took, work: float) -> tuple[str | float, ...]:
