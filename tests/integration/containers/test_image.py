@@ -372,7 +372,7 @@ def test_the_image_is_a_node_of_a_ray_cluster_and_serves_the_pages(flat, shared)
     code = (
         "import client.web.app, os, ray; "
         "ray.init(num_cpus=1, include_dashboard=False, _temp_dir=os.environ['HOME'] + '/ray'); "
-        "print(ray.get(ray.remote(os.getuid).remote()))"
+        "print(ray.get(ray.remote(lambda: os.getuid()).remote()))"
     )
     environment = {"RAY_USAGE_STATS_ENABLED": "0"}
     ran = run(*flat.command("python", "-c", code, uid=FARM_UID, home=home, environment=environment))
