@@ -386,8 +386,8 @@ def run(size: Size) -> Part:
                 rows,
                 (
                     f"One shot: stages 1 and 2 of {key_frames} key frames, "
-                    f"{KEY_FRAME_SECONDS} s each, in whole detector batches, the last ones stage by "
-                    "stage. Queued: "
+                    f"{KEY_FRAME_SECONDS} s each, in whole detector batches, the last ones stage "
+                    "by stage. Queued: "
                     f"{SHOT_FRAMES} frames of {FRAME_SECONDS} s each. Efficiency is simulated "
                     "model time ÷ (devices × seconds), so one device shows the overhead alone. "
                     "With cores: the same, less the time that the main threads of the workers were "
