@@ -23,12 +23,9 @@ from tests.benchmarks.quality import (
 from tests.benchmarks.scores import COLUMNS, mean
 
 _CHOSEN = (
-    "no clean-up",
     "no backward pass",
     "background never wins back (paper)",
     "background wins from any window",
-    "s_P = 10",
-    "ε = 0",
 )
 _SEPARATE = Method("separate captions", detect=DetectSettings(joint_caption=False))
 
