@@ -40,7 +40,7 @@ def shot(tmp_path_factory, network):
     """(JPEG folder, images, boxes by position): a drawn shot kept out of training."""
     folder = tmp_path_factory.mktemp("frames")
     side = network.image_size
-    drawn = draw_shot(9051, size=(side, side), frames=FRAMES, level=0.1, categories=CATEGORIES)
+    drawn = draw_shot(9052, size=(side, side), frames=FRAMES, level=0.1, categories=CATEGORIES)
     images, boxes = [], []
     for index, frame in enumerate(drawn):
         path = folder / f"{index:05d}.jpg"
