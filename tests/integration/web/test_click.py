@@ -1,8 +1,11 @@
 """Click segmentation in a real browser, against the truth of a drawn plate."""
 
 import base64
+import contextlib
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -27,7 +30,7 @@ from tests.integration.web.conftest import (
     in_window,
     open_page,
 )
-from tests.system.serving import ROOT, fetch
+from tests.system.serving import ROOT, fetch, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
@@ -232,17 +235,33 @@ def test_tracked_mattes_are_corrected_and_only_the_affected_frames_change(click,
     assert page.title() == "Click – Segmatte"
 
 
+@contextlib.contextmanager
+def halted(pids):
+    """Processes that do nothing meanwhile."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
 def test_a_stopped_job_goes_on_where_it_stopped(click, site):
     page = click
     answered(page, lambda: drag(page, box_of(site.mask(FIRST_FRAME, HERO))))
     page.click("text=Track")
     progress = page.locator(".progress")
-    finished = page.locator(".scrubber i[title='Mattes are there']").first
-    finished.wait_for(state="attached", timeout=600_000)
-    progress.get_by_role("button", name="Cancel").click()
-    expect(progress).to_contain_text("Cancelled. Finished frames are kept.", timeout=600_000)
+    page.wait_for_url("**job=*")
     job = page.url.partition("job=")[2]
     client = site.server.client()
+    until(client, job, lambda found: found.progress.frames_done > 0, seconds=600)
+    with halted(site.server.workers().values()):  # else a quick one ends before it hears of it
+        finished = page.locator(".scrubber i[title='Mattes are there']").first
+        finished.wait_for(state="attached", timeout=600_000)
+        progress.get_by_role("button", name="Cancel").click()
+        until(client, job, lambda found: found.cancel_requested)
+    expect(progress).to_contain_text("Cancelled. Finished frames are kept.", timeout=600_000)
     kept = {f.name: f.sha256 for f in client.results(job).files if f.has_frame}
     assert 0 < len(kept) < FRAMES
 
