@@ -175,6 +175,16 @@ def until(client, job_id, condition, *, seconds=60):
     raise AssertionError(f"not within {seconds} s: {client.job(job_id)}")
 
 
+def done_of(job, stage):
+    """Frames of a stage that are done."""
+    return next((s.done for s in job.progress.stages if s.name == stage), 0)
+
+
+def tracking(job):
+    """Whether stage 3 of a job has begun; stays true, so that no watcher comes too late for it."""
+    return done_of(job, "track forward") > 0
+
+
 def result_bytes(folder):
     """Name → bytes of a fetched result, without what says when and where it was made."""
     return {

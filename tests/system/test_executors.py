@@ -14,7 +14,7 @@ from client.errors import ResourceError
 from protos import segmatte_pb2 as wire
 from tests.flat_plates import write_flat_plate
 from tests.system.accidents import ENGINE, Accident
-from tests.system.serving import RunningServer, fetch, request, until
+from tests.system.serving import RunningServer, done_of, fetch, request, tracking, until
 
 FRAMES = 24
 AT_WORK = ("idle", "job", "helping")
@@ -128,10 +128,6 @@ def wait_for_share(client, job_id):
     return until(client, job_id, lambda job: 4 <= done_of(job, "detect") < FRAMES)
 
 
-def done_of(job, stage):
-    return next((s.done for s in job.progress.stages if s.name == stage), 0)
-
-
 def test_the_first_stages_of_one_shot_are_spread_and_the_bytes_are_the_same(
     tmp_path, make_server, plate, undisturbed
 ):
@@ -145,11 +141,10 @@ def test_the_first_stages_of_one_shot_are_spread_and_the_bytes_are_the_same(
 def test_several_shots_run_at_once_each_on_one_device(tmp_path, make_server, plate, undisturbed):
     with make_server() as server, server.client() as client:
         jobs = [client.submit(shot(plate)) for _ in range(2)]
-        for job in jobs:
-            until(client, job.id, lambda j: j.progress.stage == "track forward")
-        assert [client.job(job.id).state for job in jobs] == [wire.RUNNING] * 2
-        for number, job in enumerate(jobs):
-            client.wait(job.id)
+        done = [client.wait(job.id) for job in jobs]
+        began = max(job.started.ToNanoseconds() for job in done)
+        assert began < min(job.finished.ToNanoseconds() for job in done)
+        for number, job in enumerate(done):
             assert fetch(client, job.id, tmp_path / str(number)) == undisturbed
 
 
@@ -235,7 +230,7 @@ def test_a_node_that_dies_is_done_without_and_a_new_one_is_taken_in(
     with make_server(Accident(seconds=0.2)) as server, server.client() as client:
         jobs = [client.submit(shot(plate)) for _ in range(2)]
         for job in jobs:
-            until(client, job.id, lambda j: j.progress.stage == "track forward")
+            until(client, job.id, tracking)
         devices.cluster.remove_node(devices.nodes.pop(), allow_graceful=False)
         Accident().plan(server.state)
         for number, job in enumerate(jobs):

@@ -18,7 +18,7 @@ from client.errors import BusyError, ModelError, PlateError, ResourceError
 from client.shots import upload_source
 from protos import segmatte_pb2 as wire
 from tests.flat_plates import write_flat_plate
-from tests.system.serving import RunningServer, fetch, health, request, until
+from tests.system.serving import RunningServer, fetch, health, request, tracking, until
 
 FRAMES = 8
 
@@ -171,7 +171,7 @@ def test_a_plate_deleted_after_the_job_began_is_read_to_its_end(tmp_path, undist
         server.client() as client,
     ):
         job = client.submit(request(plate))
-        until(client, job.id, lambda j: j.progress.stage == "track forward")
+        until(client, job.id, tracking)
         shutil.rmtree(plate.parent)
         client.wait(job.id)
         assert fetch(client, job.id, tmp_path / "out") == undisturbed
@@ -181,7 +181,7 @@ def test_sigterm_finishes_the_frame_and_gives_the_job_back(tmp_path, plate, undi
     server = RunningServer(tmp_path / "state", environment={"STEP_SECONDS": "0.2"}).start()
     with server.client() as client:
         job = client.submit(request(plate))
-        until(client, job.id, lambda j: j.progress.stage == "track forward")
+        until(client, job.id, tracking)
     server.stop()
     assert server.process.returncode == 0
     server.environment["STEP_SECONDS"] = "0"
@@ -275,7 +275,7 @@ def test_a_full_disk_of_the_store_is_said_and_jobs_wait_until_there_is_room(
         server.client() as client,
     ):
         job = client.submit(request(plate))
-        until(client, job.id, lambda j: j.progress.stage == "track forward")
+        until(client, job.id, tracking)
         fill(but=0)
         with pytest.raises(ResourceError, match=r"store .* cannot be written.* Free some disk"):
             submit_until_full(client, plate)
@@ -310,7 +310,7 @@ def test_a_server_stopped_past_its_leases_goes_on_when_it_wakes_up(tmp_path, pla
         server.client() as client,
     ):
         job = client.submit(request(plate))
-        until(client, job.id, lambda j: j.progress.stage == "track forward")
+        until(client, job.id, tracking)
         server.process.send_signal(signal.SIGSTOP)
         time.sleep(3)
         server.process.send_signal(signal.SIGCONT)

@@ -26,7 +26,7 @@ from client.library import Client
 from client.shots import upload_source
 from protos import segmatte_pb2 as wire
 from tests.flat_plates import write_flat_plate
-from tests.system.serving import RunningServer, request, until
+from tests.system.serving import RunningServer, request, tracking, until
 
 
 @pytest.fixture(scope="module")
@@ -374,7 +374,7 @@ def test_metrics_drain_and_retention(tmp_path, site):
     with server, server.client() as client:
         plate = site / "shows/flat.####.png"
         running = client.submit(request(plate))
-        until(client, running.id, lambda job: job.progress.stage == "track forward")
+        until(client, running.id, tracking)
         text = urllib.request.urlopen("http://127.0.0.1:17967/metrics").read().decode()
         assert 'segmatte_jobs{state="running"} 1' in text
         assert 'segmatte_calls_total{call="SubmitShot",status="OK"} 1' in text
