@@ -251,7 +251,9 @@ def _share(distance: FloatImage) -> FloatImage:
     """Covered share of each plate pixel, from a distance to the contour in any unit."""
     slope_x = cv2.Sobel(distance, cv2.CV_32F, 1, 0, ksize=1, scale=0.5)
     slope_y = cv2.Sobel(distance, cv2.CV_32F, 0, 1, ksize=1, scale=0.5)
-    share = distance / np.maximum(cv2.magnitude(slope_x, slope_y), 1e-6) + 0.5
+    # Not cv2.magnitude: its last bit depends on where in memory the arrays lie.
+    steepness = np.sqrt(slope_x * slope_x + slope_y * slope_y)
+    share = distance / np.maximum(steepness, 1e-6) + 0.5
     return np.asarray(np.clip(share, 0, 1), np.float32)
 
 

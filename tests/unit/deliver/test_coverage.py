@@ -157,3 +157,12 @@ def test_an_artists_coverage_is_delivered_as_it_is_and_others_get_what_is_left()
 def test_an_empty_frame_has_no_coverage():
     cache = MaskCache.empty(1, (20, 30))
     assert coverages(cache, plate_size=(40, 60), settings=EdgeSettings(), rank={}) == []
+
+
+def test_the_bytes_do_not_depend_on_where_the_planes_lie_in_memory():
+    cache, apart, made = two_people((180, 320)), [], set()
+    for number in range(12):
+        apart.append(np.empty(1000 + 37 * number))  # moves what is allocated next
+        found = coverages(cache, plate_size=(180, 320), settings=EdgeSettings(), rank={})
+        made.add(b"".join(one.pixels.tobytes() for one in found))
+    assert len(made) == 1
