@@ -32,7 +32,9 @@ class Accident:
     often: bool = False
     """Every time, instead of once in all."""
     seconds: float = 0.0
-    """Pause at every frame, so that there is a middle."""
+    """Pause at every frame of stages 1 and 2, so that they are worth sharing."""
+    tracking_seconds: float = 0.0
+    """Pause at every frame of what comes after them."""
 
     def plan(self, state: Path) -> None:
         """Have it happen to the workers of a server."""
@@ -75,7 +77,8 @@ def _meeting(report, who):
         report(progress)
         if progress.frame is None:
             return
-        time.sleep(accident.seconds)
+        shared = progress.stage in ("detect", "segment")
+        time.sleep(accident.seconds if shared else accident.tracking_seconds)
         if (who, progress.stage) != (accident.who, accident.stage):
             return
         finished += 1

@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -19,6 +18,8 @@ from tests.system.serving import RunningServer, done_of, fetch, request, trackin
 
 FRAMES = 24
 AT_WORK = ("idle", "job", "helping")
+KEY_FRAME_SECONDS = 0.2
+"""More than a helper needs to come, over all key frames of a stage."""
 HANG_SECONDS = 30
 """More than a new worker on a busy machine needs for its imports."""
 
@@ -46,7 +47,6 @@ class Local:
     """Two worker processes on this machine."""
 
     settings = 'devices = ["cpu", "cpu"]'
-    frame_seconds = 0.05
 
     def __init__(self):
         self.environment = {}
@@ -56,7 +56,6 @@ class OnRay:
     """Two nodes of one made-up GPU each."""
 
     settings = 'devices = []\nexecutor = "ray"'
-    frame_seconds = 0.2  # a helper comes later: Ray's own processes want the machine too
 
     def __init__(self):
         from ray.cluster_utils import Cluster
@@ -110,8 +109,7 @@ def make_server(tmp_path, devices):
         )
         config = server.config.read_text()
         server.config.write_text(config.replace("tests.system.serving:SteppedEngine", ENGINE))
-        accident = accident or Accident()
-        replace(accident, seconds=accident.seconds or devices.frame_seconds).plan(server.state)
+        (accident or Accident(seconds=KEY_FRAME_SECONDS)).plan(server.state)
         return server
 
     return make
@@ -155,7 +153,7 @@ def test_several_shots_run_at_once_each_on_one_device(tmp_path, make_server, pla
 def test_a_helper_that_is_lost_costs_nothing_but_its_chunk(
     tmp_path, make_server, plate, undisturbed, kind
 ):
-    accident = Accident(kind, "helper", "detect")
+    accident = Accident(kind, "helper", "detect", seconds=KEY_FRAME_SECONDS)
     with make_server(accident) as server, server.client() as client:
         job = client.wait(client.submit(shot(plate)).id)
         assert job.attempt == 1
@@ -164,7 +162,7 @@ def test_a_helper_that_is_lost_costs_nothing_but_its_chunk(
 
 
 def test_a_worker_killed_while_others_help_is_replaced(tmp_path, make_server, plate, undisturbed):
-    accident = Accident("kill", "owner", "segment")
+    accident = Accident("kill", "owner", "segment", seconds=KEY_FRAME_SECONDS)
     with make_server(accident) as server, server.client() as client:
         job = client.wait(client.submit(shot(plate)).id)
         assert job.attempt == 2
@@ -178,7 +176,7 @@ def test_a_worker_killed_while_others_help_is_replaced(tmp_path, make_server, pl
 def test_a_worker_that_lives_but_hangs_in_one_call_is_ended(
     tmp_path, make_server, plate, undisturbed, who, stage, attempts
 ):
-    accident = Accident("hang", who, stage)
+    accident = Accident("hang", who, stage, seconds=KEY_FRAME_SECONDS)
     with (
         make_server(accident, settings=f"hang_seconds = {HANG_SECONDS}") as server,
         server.client() as client,
@@ -199,7 +197,7 @@ def test_a_shot_on_which_workers_always_hang_fails_with_the_reason(make_server, 
 
 
 def test_a_cancelled_shot_frees_its_helpers_too(tmp_path, make_server, plate, undisturbed):
-    with make_server(Accident(seconds=0.2)) as server, server.client() as client:
+    with make_server() as server, server.client() as client:
         job = client.submit(shot(plate))
         wait_for_share(client, job.id)
         client.cancel(job.id)
@@ -214,7 +212,7 @@ def test_a_cancelled_shot_frees_its_helpers_too(tmp_path, make_server, plate, un
 def test_a_server_killed_while_devices_share_goes_on_after_its_restart(
     tmp_path, make_server, plate, undisturbed
 ):
-    server = make_server(Accident(seconds=0.2)).start()
+    server = make_server().start()
     with server.client() as client:
         job = client.submit(shot(plate))
         wait_for_share(client, job.id)
@@ -230,7 +228,7 @@ def test_a_node_that_dies_is_done_without_and_a_new_one_is_taken_in(
 ):
     if isinstance(devices, Local):
         pytest.skip("one machine has one node")
-    with make_server(Accident(seconds=0.2)) as server, server.client() as client:
+    with make_server(Accident(tracking_seconds=0.4)) as server, server.client() as client:
         jobs = [client.submit(shot(plate)) for _ in range(2)]
         for job in jobs:
             until(client, job.id, tracking)
@@ -246,7 +244,7 @@ def test_a_node_that_dies_is_done_without_and_a_new_one_is_taken_in(
 
 
 def test_workers_end_with_their_server(make_server, plate):
-    server = make_server(Accident(seconds=0.2)).start()
+    server = make_server().start()
     with server.client() as client:
         job = client.submit(shot(plate))
         wait_for_share(client, job.id)
