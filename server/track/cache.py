@@ -1,10 +1,10 @@
 """The mask cache: what tracking knows of each pixel of a frame, and how a window changes it.
 
 Per group the cache holds the layer of each pixel (``M_id``) and that layer's probability (``M_p``);
-background is 0 and 0. A window's result enters by the merge rule only, which also lets background
-win a pixel back. Beside it two *claims* per pixel remember the two strongest layers seen there;
-they shape soft edges and give a pixel back to its second claim, and no decision of the tracking
-reads them.
+background is 0 and 0. A window's result enters by the merge rule only, which lets background win a
+pixel back and hold it: how sure windows were of background is remembered too. Beside it two
+*claims* per pixel remember the two strongest layers seen there; they shape soft edges and give a
+pixel back to its second claim, and no decision of the tracking reads them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLAIM_FLOOR = 1311
 AGREEMENT = 0.6
 """Share of a window's mask that lies in the cached one when both see the same object there."""
 _KEEPS = FULL + 1  # a margin that background never has over a layer
-_MAGIC = b"segmatte cache 1\n"
+_MAGIC = b"segmatte cache 2\n"
 
 
 @dataclass
@@ -46,6 +46,10 @@ class MaskCache:
     """(2·G, H, W): strongest layers in planes 0…G−1, second strongest behind them."""
     claim_probability: Plane
     """(2·G, H, W): the greatest probability each of them had there since background last won."""
+    background: NDArray[np.uint8]
+    """(G, H, W): how sure a window was at best that none of its layers is there, 255 = 1.0."""
+    known: set[int]
+    """Layers that ``background`` was told against; it says nothing about any other."""
 
     @classmethod
     def empty(cls, groups: int, size: tuple[int, int]) -> MaskCache:
@@ -55,9 +59,15 @@ class MaskCache:
             groups: G.
             size: (H, W) of the working image.
         """
-        planes = [np.zeros((count, *size), np.uint16) for count in (groups, groups)]
-        claims = [np.zeros((2 * groups, *size), np.uint16) for _ in range(2)]
-        return cls(*planes, *claims)
+        one, two = (groups, *size), (2 * groups, *size)
+        return cls(
+            np.zeros(one, np.uint16),
+            np.zeros(one, np.uint16),
+            np.zeros(two, np.uint16),
+            np.zeros(two, np.uint16),
+            np.zeros(one, np.uint8),
+            set(),
+        )
 
     @property
     def groups(self) -> int:
@@ -79,11 +89,16 @@ class MaskCache:
         """Let one window's result for this frame into the cache, object batch by object batch.
 
         With V_k the window's probability of layer k, k* = argmax V_k inside a group: the pixel
-        becomes (k*, V_k*) iff V_k* ≥ 0.5 and M_p + ε ≤ V_k*. Where V_k* < 0.5 it becomes
-        background iff M_p + ε ≤ 1 - V_k* and the window *agrees* with the pixel's layer: it tracks
-        that layer, and ``AGREEMENT`` of its mask {V ≥ 0.5} lies in the cached one. So a layer gives
-        up what it took of a neighbour, but not the place it has to a window that lost or swapped
-        it. (The paper's background never wins; docs/benchmarks compares.)
+        becomes (k*, V_k*) iff V_k* ≥ 0.5 and M_p + ε ≤ V_k*.
+
+        Background counts like a layer, for windows that see the object where it is: the window
+        *agrees* on a layer if ``AGREEMENT`` of its mask {V ≥ 0.5} lies in the cached one. Where
+        V_k* < 0.5, a pixel of a layer agreed on becomes background iff M_p + ε ≤ 1 - V_k*, and
+        background remembers B = max(B, 1 - V_k*) against the layers agreed on. From then on these
+        layers count as absent from a background pixel unless B + ε ≤ V_k. So a layer gives up
+        what it took of a neighbour and does not come back for it, but it keeps the place it has
+        from a window that lost or swapped it, and a layer never judged there comes in as ever.
+        (The paper's background never wins; docs/benchmarks compares.)
 
         Args:
             answers: (k, H, W) uint16 batches in the order of ``layers``.
@@ -92,6 +107,7 @@ class MaskCache:
             margins: ε of each object, in uint16 steps.
         """
         best: dict[int, tuple[Plane, Plane, NDArray[np.int32]]] = {}
+        agreed: dict[int, list[int]] = {}
         background_margin = np.full(max(layers, default=0) + 2, _KEEPS, np.int32)
         index = 0
         for batch in answers:
@@ -101,9 +117,10 @@ class MaskCache:
                 box = _box(answer >= CLAIM_FLOOR)
                 if box is None:
                     continue
-                value = answer[box]
+                value = self._beyond_background(group, box, layer, answer[box], margin)
                 if self._agrees(group, box, layer, value):
                     background_margin[layer] = margin
+                    agreed.setdefault(group, []).append(layer)
                 self._raise_claim(group, box, layer, value)
                 if group not in best:
                     zeros = np.zeros(self.layer.shape[1:], np.uint16)
@@ -119,6 +136,24 @@ class MaskCache:
             self.layer[group][enters] = number[enters]
             self.probability[group][enters] = strongest[enters]
             self._give_up(group, strongest, background_margin)
+        for group, judged in agreed.items():
+            self._remember_background(group, best[group][1])
+            self.known.update(judged)
+
+    def _beyond_background(
+        self, group: int, box: tuple[slice, slice], layer: int, value: Plane, margin: int
+    ) -> Plane:
+        """A layer's answer, short of a half where background holds the pixel against it."""
+        if layer not in self.known:
+            return value
+        held = self.background[group][box].astype(np.int32) * 257 + margin > value
+        held &= (self.layer[group][box] == 0) & (value >= HALF)
+        return np.where(held, np.uint16(HALF - 1), value)
+
+    def _remember_background(self, group: int, strongest: Plane) -> None:
+        free = (self.layer[group] == 0) & (strongest < HALF)
+        sure = ((FULL - strongest) >> 8).astype(np.uint8)
+        np.maximum(self.background[group], sure, out=self.background[group], where=free)
 
     def _agrees(
         self, group: int, box: tuple[slice, slice], layer: int, value: NDArray[np.integer]
@@ -237,6 +272,8 @@ class CacheFolder:
         body = io.BytesIO()
         np.save(body, np.array([box[0].start, box[1].start], np.int32))
         np.save(body, crop)
+        np.save(body, cache.background)
+        np.save(body, np.array(sorted(cache.known), np.int32))
         save_atomically(self.path(frame), _MAGIC + zlib.compress(body.getbuffer(), 1))
 
     def read(self, frame: int) -> MaskCache:
@@ -251,7 +288,7 @@ class CacheFolder:
             if not data.startswith(_MAGIC):
                 raise ValueError("not a mask cache")
             body = io.BytesIO(zlib.decompress(data[len(_MAGIC) :]))
-            (y, x), crop = np.load(body), np.load(body)
+            (y, x), crop, background, known = (np.load(body) for _ in range(4))
             planes = np.zeros((6 * self._groups, *self._size), np.uint16)
             planes[:, y : y + crop.shape[1], x : x + crop.shape[2]] = crop
         except FileNotFoundError:
@@ -265,7 +302,10 @@ class CacheFolder:
                 "run the shot again."
             ) from error
         g = self._groups
-        return MaskCache(planes[:g], planes[g : 2 * g], planes[2 * g : 4 * g], planes[4 * g :])
+        layer, probability, claim_layer, claim_probability = np.split(planes, (g, 2 * g, 4 * g))
+        return MaskCache(
+            layer, probability, claim_layer, claim_probability, background, set(known.tolist())
+        )
 
 
 def save_atomically(path: Path, data: bytes) -> None:

@@ -159,10 +159,26 @@ def background_never_wins(
 ) -> None:
     """The paper's rule: what a layer has once, only another layer can take."""
     layer, probability = cache.layer.copy(), cache.probability.copy()
-    cache.merge(answers, layers=layers, groups=groups, margins=margins)
+    background_remembers_nothing(
+        cache, answers, layers=layers, groups=groups, margins=margins, age=age
+    )
     given_up = (cache.layer == 0) & (layer > 0)
     cache.layer[given_up] = layer[given_up]
     cache.probability[given_up] = probability[given_up]
+
+
+def background_remembers_nothing(
+    cache: MaskCache,
+    answers: Sequence[Plane],
+    *,
+    layers: Sequence[int],
+    groups: Sequence[int],
+    margins: Sequence[int],
+    age: int,
+) -> None:
+    """Background wins pixels back, but any later window can take them again."""
+    cache.merge(answers, layers=layers, groups=groups, margins=margins)
+    cache.known.clear()
 
 
 def background_always_may_win(

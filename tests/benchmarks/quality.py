@@ -25,6 +25,7 @@ from tests.benchmarks.methods import (
     Method,
     background_always_may_win,
     background_never_wins,
+    background_remembers_nothing,
     young_counts_more,
 )
 from tests.benchmarks.scores import COLUMNS, Scores, mean, score
@@ -53,6 +54,7 @@ VARIANTS = (
     Method("no backward pass", backward=False),
     Method("ambiguous as a new layer", ambiguous="new layer"),
     Method("background never wins back (paper)", merge=background_never_wins),
+    Method("background remembers nothing", merge=background_remembers_nothing),
     Method("background wins from any window", merge=background_always_may_win),
     Method("young windows count more", merge=young_counts_more),
     Method("layers seen once dropped", drop_seen_once=True),

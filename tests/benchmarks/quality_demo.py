@@ -25,6 +25,7 @@ from tests.benchmarks.scores import COLUMNS, mean
 _CHOSEN = (
     "no backward pass",
     "background never wins back (paper)",
+    "background remembers nothing",
     "background wins from any window",
 )
 _SEPARATE = Method("separate captions", detect=DetectSettings(joint_caption=False))

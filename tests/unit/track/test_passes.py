@@ -49,8 +49,8 @@ def foreground(caches):
 def same(a: MaskCache, b: MaskCache):
     return all(
         np.array_equal(getattr(a, plane), getattr(b, plane))
-        for plane in ("layer", "probability", "claim_layer", "claim_probability")
-    )
+        for plane in ("layer", "probability", "claim_layer", "claim_probability", "background")
+    ) and (a.known == b.known)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 6, 27, 48])

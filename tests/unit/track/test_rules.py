@@ -59,14 +59,21 @@ def test_the_merge_rule_equals_its_formula_on_random_frames():
         cache = MaskCache.empty(1, SIZE)
         cache.layer[0] = rng.integers(0, 4, SIZE)
         cache.probability[0] = np.where(cache.layer[0] > 0, rng.integers(HALF, FULL, SIZE), 0)
+        cache.background[0] = rng.integers(0, 256, SIZE) * (rng.random(SIZE) < 0.5)
+        cache.known = {1, 7}
         before = cache.layer[0].copy(), cache.probability[0].astype(int)
+        held = cache.background[0].astype(int)
         answers = rng.integers(0, FULL + 1, (5, *SIZE)).astype(np.uint16)
         answers[rng.random(answers.shape) < 0.3] = 0
         layers = [7, 2, 9, 1, 3]
         for layer in (1, 2):  # these two the window sees where they are
             answers[layers.index(layer)][before[0] != layer] //= 2
         agreed = []
-        for layer, answer in zip(layers, answers, strict=True):
+        counted = answers.copy()
+        for layer, answer in zip(layers, counted, strict=True):
+            if layer in (1, 7):
+                blocked = (before[0] == 0) & (held * 257 + EPSILON > answer) & (answer >= HALF)
+                answer[blocked] = HALF - 1
             seen = answer >= HALF
             if (before[0][seen] == layer).mean() >= 0.6:
                 agreed.append(layer)
@@ -75,7 +82,7 @@ def test_the_merge_rule_equals_its_formula_on_random_frames():
             [answers[:2], answers[2:]], layers=layers, groups=[0] * 5, margins=[EPSILON] * 5
         )
         for y, x in itertools.product(range(SIZE[0]), range(SIZE[1])):
-            values = answers[:, y, x].astype(int)
+            values = counted[:, y, x].astype(int)
             best = int(values.argmax())
             layer, p = before[0][y, x], before[1][y, x]
             if values[best] >= 0.5 * FULL and p + EPSILON <= values[best]:
@@ -84,7 +91,12 @@ def test_the_merge_rule_equals_its_formula_on_random_frames():
                 values[best] < 0.5 * FULL and layer in agreed and p + EPSILON <= FULL - values[best]
             ):
                 layer, p = 0, 0
+            remembered = held[y, x]
+            if layer == 0 and values[best] < 0.5 * FULL:
+                remembered = max(remembered, (FULL - values[best]) // 256)
             assert (cache.layer[0, y, x], cache.probability[0, y, x]) == (layer, p)
+            assert cache.background[0, y, x] == remembered
+        assert cache.known == {1, 2, 7}
 
 
 def taken_back(answer, *, probability=0.7, layer=1):
@@ -123,6 +135,30 @@ def test_a_layer_gives_up_what_a_window_that_sees_it_calls_background():
 def test_a_layer_keeps_its_place_from_any_other_window(answer, probability, layer):
     cache = taken_back(answer, probability=probability, layer=layer)
     assert (cache.layer[0, 0, :10] == 1).all()
+
+
+def after(cache, answer, *, layer=1):
+    """Who holds column 8 after one more window."""
+    answers = np.array(answer, np.uint16).reshape(1, 1, 20)
+    cache.merge([answers], layers=[layer], groups=[0], margins=[EPSILON])
+    return int(cache.layer[0, 0, 8])
+
+
+def test_a_layer_does_not_come_back_for_what_it_gave_up_unless_a_window_is_surer():
+    cache = taken_back(columns((6, 0.9), (14, 0.15)))  # 0.85 sure of background
+    assert after(cache, columns((6, 0.9), (4, 0.94), (10, 0.0))) == 0
+    assert after(cache, columns((6, 0.9), (4, 0.96), (10, 0.0))) == 1
+
+
+def test_background_holds_nothing_against_a_layer_it_was_not_told_against():
+    cache = taken_back(columns((6, 0.9), (14, 0.0)))
+    assert after(cache, columns((6, 0.0), (4, 0.6), (10, 0.0)), layer=2) == 2
+
+
+def test_a_window_that_lost_the_layer_is_not_believed_about_background():
+    cache = taken_back(columns((5, 0.9), (5, 0.0), (5, 0.9), (5, 0.0)))
+    cache.layer[0, 0, 8] = cache.probability[0, 0, 8] = 0
+    assert after(cache, columns((6, 0.9), (4, 0.6), (10, 0.0))) == 1
 
 
 def test_a_claim_given_up_falls_behind_the_other():
@@ -198,13 +234,16 @@ def test_a_cache_comes_back_from_disk_as_it_was(tmp_path):
     for group in range(2):
         answers = np.zeros((2, *SIZE), np.uint16)
         answers[:, 8:30, 10:50] = rng.integers(0, FULL, (2, 22, 40))
-        cache.merge([answers], layers=[1, 2], groups=[group] * 2, margins=[0] * 2)
+        for _ in range(2):
+            cache.merge([answers], layers=[1, 2], groups=[group] * 2, margins=[0] * 2)
+    assert cache.background.any()
     folder = CacheFolder(tmp_path, groups=2, size=SIZE)
     folder.write(-7, cache)
     folder.write(1001, MaskCache.empty(2, SIZE))
     back = folder.read(-7)
-    for name in ("layer", "probability", "claim_layer", "claim_probability"):
+    for name in ("layer", "probability", "claim_layer", "claim_probability", "background"):
         assert np.array_equal(getattr(back, name), getattr(cache, name)), name
+    assert back.known == cache.known == {1, 2}
     assert not folder.read(1001).layer.any()
 
 
