@@ -18,8 +18,8 @@ from tests.system.serving import RunningServer, done_of, fetch, request, trackin
 
 FRAMES = 24
 AT_WORK = ("idle", "job", "helping")
-KEY_FRAME_SECONDS = 0.2
-"""More than a helper needs to come, over all key frames of a stage."""
+KEY_FRAME_SECONDS = 0.3
+"""Over all key frames more than a cold helper on a busy machine needs for its imports."""
 HANG_SECONDS = 30
 """More than a new worker on a busy machine needs for its imports."""
 
