@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
+from server.deliver import taking_order
 from server.detect import Detector, DetectSettings, detect
 from server.pipeline import SegmenterTracker
 from server.segment import (
@@ -104,12 +105,13 @@ class Method:
             tracker.rule = self.merge
             for _ in tracker.forward(stream, masks_at):
                 pass
+            caches = [tracker.forward_caches.read(frame) for frame in shot.truth.frames]
+            turns = taking_order(caches, tracker.layers)
             if self.backward:
                 found = dict(tracker.backward(stream, masks_at))
-                labels = [_flat(found[index]) for index in range(count)]
+                labels = [_flat(found[index], turns) for index in range(count)]
             else:
-                caches = [tracker.forward_caches.read(frame) for frame in shot.truth.frames]
-                labels = [_flat(cache) for cache in caches]
+                labels = [_flat(cache, turns) for cache in caches]
                 if tracker._has_record("forward", 0):  # no window reaches the first frame
                     labels[0] = tracker._load("forward", 0).labels.max(axis=0)
         if self.drop_seen_once:
@@ -395,9 +397,12 @@ def _masks(
     ]
 
 
-def _flat(cache: MaskCache) -> NDArray[np.uint16]:
-    """One label map of all groups: the surer layer where they overlap."""
-    best = cache.probability.argmax(axis=0)[None]
+def _flat(cache: MaskCache, turns: Mapping[int, int]) -> NDArray[np.uint16]:
+    """One label map of all groups; where they overlap the layer whose turn delivery takes first."""
+    turn = np.full(int(cache.layer.max()) + 1, np.iinfo(np.int32).max)
+    for layer in np.unique(cache.layer[cache.layer > 0]).tolist():
+        turn[layer] = turns.get(layer, layer)
+    best = turn[cache.layer].argmin(axis=0)[None]
     return np.take_along_axis(cache.layer, best, axis=0)[0]
 
 
