@@ -12,6 +12,7 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 
 import server
 from server.errors import ModelError
+from server.executors.engine import WarmModels
 from server.models import demo
 from server.training.evaluate import (
     caption_spans,
@@ -19,7 +20,11 @@ from server.training.evaluate import (
     measure_detector,
     measure_prompts,
     measure_tracking,
+    mixed_shot,
+    pipeline_labels,
     score_boxes,
+    score_shot,
+    summary,
 )
 from server.training.plates import CATEGORIES, draw_shot
 
@@ -70,6 +75,20 @@ def test_objects_are_found_as_the_card_says(groundingdino, level, name):
     found = measure_detector(groundingdino, shots=8, level=level, threshold=demo.DETECTOR_THRESHOLD)
     assert found["recall"] >= card["recall"] - SLACK
     assert found["precision"] >= card["precision"] - SLACK
+
+
+def test_whole_shots_come_out_as_the_card_says(tmp_path):
+    card = card_figures("demo-sam2.md", "whole shots")
+    models = WarmModels("cpu").for_shot(detector="demo-groundingdino", segmenter="demo-sam2")
+    scores = []
+    for number in (2, 10):
+        (folder := tmp_path / str(number)).mkdir()
+        shot = mixed_shot(number, size=(180, 320), frames=16)
+        answer = pipeline_labels(shot, folder, models=models)
+        scores.append(score_shot([frame.labels() for frame in shot], answer))
+    found = summary(scores)
+    assert found["J"] >= card["J"] - SLACK
+    assert found["IDF1"] >= card["IDF1"] - SLACK
 
 
 def test_the_packages_own_image_predictor_runs_the_network(sam2):
