@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from client.commands.server import Line, add_server_arguments, connect
+from client.commands.server import Line, add_server_arguments, connect, state_name
 
 HELP = "download a job's results; what is there already is not loaded again"
 
@@ -64,6 +64,9 @@ def fetch(client: Any, job_id: str, out: Path, *, chosen: Any = None, quiet: boo
             line.draw("fetch", f"{number}/{len(answer.files)}")
     line.end()
     if not quiet:
-        note = "" if answer.complete else " (the job is not done; fetch again for the rest)"
+        note = ""
+        if not answer.complete:
+            state = state_name(client.job(job_id).state)
+            note = f" (job {state}: fetch again for the rest once it is done)"
         print(f"{loaded} of {len(answer.files)} files loaded into {out}{note}", file=sys.stderr)
     return loaded

@@ -120,6 +120,19 @@ class Host:
         ]
         await self._write_address()
         _log.info("serving on %s with %s", self.address, ", ".join(self._executor.devices))
+        for name in await asyncio.to_thread(self._absent_models):
+            _log.warning(
+                "the usual model %s is not on this machine: jobs that name no other will fail. "
+                "Fetch it with `segmatte models fetch %s`, or try the server on drawn plates with "
+                "--detector demo-groundingdino --segmenter demo-sam2",
+                name,
+                name,
+            )
+
+    def _absent_models(self) -> list[str]:
+        usual = self._settings.detector, self._settings.segmenter
+        offered = offered_models(self._settings.offered_models)
+        return [model.name for model in offered if model.name in usual and not model.ready]
 
     @property
     def address(self) -> str:

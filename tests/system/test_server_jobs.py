@@ -379,6 +379,23 @@ def test_a_server_that_is_not_there_says_so():
         )
 
 
+def test_a_server_without_its_usual_model_says_so_at_once_and_its_jobs_fail(plate, tmp_path):
+    server = RunningServer(
+        tmp_path / "state",
+        models=("groundingdino-swin-t", "fake"),
+        environment={"SEGMATTE_MODELS": str(tmp_path / "models")},
+    )
+    with server:
+        done = server.run("submit", plate, "--prompt", "person", "--watch", check=False)
+        assert done.returncode == 3
+        assert "segmatte models fetch groundingdino-swin-t" in done.stderr
+        job = done.stdout.split()[0]
+        assert "job failed: fetch again" in server.run("fetch", job, tmp_path / "out").stderr
+    log = "".join(server.log)
+    assert log.count("the usual model groundingdino-swin-t is not on this machine") == 1
+    assert "--detector demo-groundingdino" in log
+
+
 def test_the_command_line_does_it_all(server, plate, tmp_path):
     out = tmp_path / "out"
     done = server.run("submit", plate, "--prompt", "person", "--out", out)
