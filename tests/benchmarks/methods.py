@@ -12,7 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 from unittest import mock
@@ -37,8 +37,28 @@ from server.track import prompt as prompt_rules
 from tests.benchmarks.shots import Shot
 
 Plane = NDArray[np.uint16]
-Merge = Callable[..., None]
 _MATCH = prompt_rules._match  # the rule before any variant takes its place
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One window's answers at a frame, about to enter its cache."""
+
+    answers: Sequence[Plane]
+    """(k, H, W) batches in the order of ``layers``."""
+    layers: Sequence[int]
+    groups: Sequence[int]
+    margins: Sequence[int]
+    age: int
+    """Frames since the window's prompt."""
+
+
+Merge = Callable[[MaskCache, Entry], None]
+
+
+def by_the_rule(cache: MaskCache, entry: Entry) -> None:
+    """The project's own merge rule."""
+    cache.merge(entry.answers, layers=entry.layers, groups=entry.groups, margins=entry.margins)
 
 
 @dataclass(frozen=True)
@@ -62,8 +82,7 @@ class Method:
     reprompt: Literal["key frames", "first frame"] = "key frames"
     """Where stage 2 joins the prompt; the cache prompts at every key frame all the same."""
     backward: bool = True
-    merge: Merge = MaskCache.merge
-    """Takes the cache first and the window's ``age`` beside what ``MaskCache.merge`` takes."""
+    merge: Merge = by_the_rule
     ambiguous: Literal["dropped", "new layer"] = "dropped"
     drop_seen_once: bool = False
     """Drop layers that stage 2 confirmed at a single key frame."""
@@ -122,11 +141,11 @@ class Method:
 class _Tracker(ShotTracker):
     """Passes whose windows enter the cache by another rule."""
 
-    rule: Merge = MaskCache.merge
+    rule: Merge
 
     def _lockstep(self, *, reverse: bool) -> Lockstep:
         lockstep = super()._lockstep(reverse=reverse)
-        if self.rule is not MaskCache.merge:
+        if self.rule is not by_the_rule:
             lockstep.__class__ = _Lockstep
             lockstep.rule = self.rule  # type: ignore[attr-defined]
         return lockstep
@@ -139,91 +158,51 @@ class _Lockstep(Lockstep):
         for live in self._live:
             answers = [*live.window.step(features)]
             if cache is not None:
-                self.rule(
-                    cache,
-                    answers,
-                    layers=live.layers,
-                    groups=live.groups,
-                    margins=[self._margin] * len(live.layers),
-                    age=abs(index - live.start),
-                )
+                margins = [self._margin] * len(live.layers)
+                age = abs(index - live.start)
+                self.rule(cache, Entry(answers, live.layers, live.groups, margins, age))
         self._live = [w for w in self._live if abs(index - w.start) < self._interval]
 
 
-def background_never_wins(
-    cache: MaskCache,
-    answers: Sequence[Plane],
-    *,
-    layers: Sequence[int],
-    groups: Sequence[int],
-    margins: Sequence[int],
-    age: int,
-) -> None:
+def background_never_wins(cache: MaskCache, entry: Entry) -> None:
     """The paper's rule: what a layer has once, only another layer can take."""
     layer, probability = cache.layer.copy(), cache.probability.copy()
-    background_remembers_nothing(
-        cache, answers, layers=layers, groups=groups, margins=margins, age=age
-    )
+    background_remembers_nothing(cache, entry)
     given_up = (cache.layer == 0) & (layer > 0)
     cache.layer[given_up] = layer[given_up]
     cache.probability[given_up] = probability[given_up]
 
 
-def background_remembers_nothing(
-    cache: MaskCache,
-    answers: Sequence[Plane],
-    *,
-    layers: Sequence[int],
-    groups: Sequence[int],
-    margins: Sequence[int],
-    age: int,
-) -> None:
+def background_remembers_nothing(cache: MaskCache, entry: Entry) -> None:
     """Background wins pixels back, but any later window can take them again."""
-    cache.merge(answers, layers=layers, groups=groups, margins=margins)
+    by_the_rule(cache, entry)
     cache.known.clear()
 
 
-def background_always_may_win(
-    cache: MaskCache,
-    answers: Sequence[Plane],
-    *,
-    layers: Sequence[int],
-    groups: Sequence[int],
-    margins: Sequence[int],
-    age: int,
-) -> None:
+def background_always_may_win(cache: MaskCache, entry: Entry) -> None:
     """A window takes pixels back from its layers even where it lost or swapped them."""
-    cache.merge(answers, layers=layers, groups=groups, margins=margins)
-    planes = [plane for batch in answers for plane in batch]
-    for group in set(groups):
-        own = [i for i, g in enumerate(groups) if g == group]
+    by_the_rule(cache, entry)
+    planes = [plane for batch in entry.answers for plane in batch]
+    for group in set(entry.groups):
+        own = [i for i, g in enumerate(entry.groups) if g == group]
         strongest = np.max([planes[i] for i in own], axis=0).astype(np.int32)
-        free = np.isin(cache.layer[group], [layers[i] for i in own]) & (strongest < HALF)
-        free &= cache.probability[group] + margins[own[0]] <= FULL - strongest
+        tracked = np.isin(cache.layer[group], [entry.layers[i] for i in own])
+        free = tracked & (strongest < HALF)
+        free &= cache.probability[group] + entry.margins[own[0]] <= FULL - strongest
         cache.layer[group][free] = 0
         cache.probability[group][free] = 0
 
 
-def young_counts_more(
-    cache: MaskCache,
-    answers: Sequence[Plane],
-    *,
-    layers: Sequence[int],
-    groups: Sequence[int],
-    margins: Sequence[int],
-    age: int,
-) -> None:
+def young_counts_more(cache: MaskCache, entry: Entry) -> None:
     """A window's probabilities above 0.5 lose half their excess over twenty frames."""
-    weight = max(0.0, 1 - age / 40)
+    weight = max(0.0, 1 - entry.age / 40)
 
     def weighted(batch: Plane) -> Plane:
         excess = np.maximum(batch.astype(np.float32) - HALF, 0)
         lost = (excess * (1 - weight)).astype(np.uint16)
         return np.where(batch >= HALF, batch - lost, batch).astype(np.uint16)
 
-    cache.merge(
-        (weighted(batch) for batch in answers), layers=layers, groups=groups, margins=margins
-    )
+    by_the_rule(cache, replace(entry, answers=[weighted(batch) for batch in entry.answers]))
 
 
 def _match_or_new(
