@@ -136,9 +136,9 @@ class MaskCache:
             self.layer[group][enters] = number[enters]
             self.probability[group][enters] = strongest[enters]
             self._give_up(group, strongest, background_margin)
-        for group, judged in agreed.items():
-            self._remember_background(group, best[group][1])
-            self.known.update(judged)
+            if group in agreed:
+                self._remember_background(group, strongest)
+                self.known.update(agreed[group])
 
     def _beyond_background(
         self, group: int, box: tuple[slice, slice], layer: int, value: Plane, margin: int
